@@ -1,0 +1,108 @@
+"""Modules made of modules: one after the other, or in a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from minigrad.errors import ArgumentError
+from minigrad.nn.module import Module
+from minigrad.shapes import as_int
+
+__all__ = ["ModuleList", "Sequential"]
+
+
+class _Numbered(Module):
+    """Children with the names "0", "1", ..., or with names of their own."""
+
+    def _append(self, module: Any, name: str | None = None) -> None:
+        if not isinstance(module, Module):
+            kind = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
+            raise ArgumentError(
+                f"{type(self).__name__}: item {len(self)} must be a Module, got {kind}"
+                + (f"; write {module.__name__}(...)" if isinstance(module, type) else "")
+            )
+        setattr(self, str(len(self)) if name is None else name, module)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.children())
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __getitem__(self, index: Any) -> Any:
+        """One module, or a container of the same kind for a slice."""
+        modules = list(self.children())
+        if isinstance(index, slice):
+            return type(self)._of(modules[index])
+        number = as_int(index, f"{type(self).__name__} index")
+        if not -len(modules) <= number < len(modules):
+            raise IndexError(f"{type(self).__name__} has {len(modules)} modules, there is no number {number}")
+        return modules[number]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        names = [name for name, _ in self.named_children()]
+        setattr(self, names[as_int(index, "index")], module)
+
+    @classmethod
+    def _of(cls, modules: list[Module]) -> Any:
+        raise NotImplementedError
+
+
+class Sequential(_Numbered):
+    """Layers one after the other: the output of each is the input of the next.
+
+    >>> import minigrad as mg
+    >>> from minigrad import nn
+    >>> net = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid())
+    >>> net(mg.ones(1, 3)).shape
+    (1, 2)
+    >>> net
+    Sequential(
+      (0): Linear(in_features=3, out_features=2, bias=True)
+      (1): Sigmoid()
+    )
+    """
+
+    def __init__(self, *modules: Any):
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self._append(module, name)
+        else:
+            for module in modules:
+                self._append(module)
+
+    def forward(self, x: Any) -> Any:
+        for module in self.children():
+            x = module(x)
+        return x
+
+    def append(self, module: Module) -> Sequential:
+        self._append(module)
+        return self
+
+    @classmethod
+    def _of(cls, modules: list[Module]) -> Sequential:
+        return cls(*modules)
+
+
+class ModuleList(_Numbered):
+    """A list of modules whose parameters are found; it has no forward of its own."""
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        super().__init__()
+        self.extend(modules)
+
+    def append(self, module: Module) -> ModuleList:
+        self._append(module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        for module in modules:
+            self._append(module)
+        return self
+
+    @classmethod
+    def _of(cls, modules: list[Module]) -> ModuleList:
+        return cls(modules)

@@ -1,0 +1,249 @@
+"""Losses: how far a prediction is from the truth, as one number.
+
+    cross entropy   -ln softmax(x)[label]              mean squared error   (x - t)^2
+    L1              |x - t|                            smooth L1            d^2 / (2 beta) near 0, else |d| - beta/2
+    binary cross entropy of logits  -t ln s(x) - (1 - t) ln(1 - s(x)), s the sigmoid
+
+Labels are checked before they reach an index: on a GPU a label outside the range would silently pick
+another number. The layers are in `nn/loss.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minigrad.autograd import Function
+from minigrad.creation import arange
+from minigrad.errors import ArgumentError, DtypeError, LabelError, ShapeError, describe
+from minigrad.functions import where
+from minigrad.nn.functional.activation import log_softmax, softplus
+from minigrad.tensor import Tensor
+
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "check_labels",
+    "cross_entropy",
+    "l1_loss",
+    "mse_loss",
+    "nll_loss",
+    "one_hot",
+    "smooth_l1_loss",
+]
+
+
+# 1. Picking the label's entry -------------------------------------------------------------------------
+
+
+class Pick(Function):
+    """y[n] = x[n, label[n]]; the gradient goes to that entry alone."""
+
+    @staticmethod
+    def forward(ctx, x, labels):
+        ctx.classes, ctx.labels = x.shape[1], labels
+        return ctx.xp.take_along_axis(x, labels[:, None], axis=1)[:, 0]
+
+    @staticmethod
+    def backward(ctx, gy):
+        chosen = ctx.xp.arange(ctx.classes) == ctx.labels[:, None]  # (N, classes)
+        return chosen * gy[:, None]
+
+
+def check_labels(operation: str, labels: Tensor, classes: int, ignore_index: int | None = None) -> None:
+    """Refuse labels that are no whole numbers from 0 to classes - 1."""
+    if labels.dtype.kind not in "iu":
+        raise DtypeError(f"{operation}: labels must be integers (int64), got {labels.dtype}; use y.long()")
+    if labels.numel() == 0:
+        return
+    array = labels.array
+    low, high = int(array.min()), int(array.max())
+    if 0 <= low and high < classes:
+        return
+    wrong = (array < 0) | (array >= classes)
+    if ignore_index is not None:
+        wrong = wrong & (array != ignore_index)
+    if bool(wrong.any()):
+        place = int(wrong.reshape(-1).argmax())
+        value = int(array.reshape(-1)[place])
+        raise LabelError(
+            f"{operation}: label {value} at place {place} is out of range: with {classes} classes labels go from 0 "
+            f"to {classes - 1}"
+        )
+
+
+def reduce(loss: Tensor, reduction: str) -> Tensor:
+    """The mean, the sum, or every element."""
+    if reduction == "mean":
+        return loss.mean()
+    if reduction == "sum":
+        return loss.sum()
+    if reduction == "none":
+        return loss
+    raise ArgumentError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+# 2. Losses of class labels ----------------------------------------------------------------------------
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """Negative log-likelihood: -input[n, target[n]], averaged.
+
+    Args:
+        input: log-probabilities (N, classes) or (N, classes, d1, ...).
+        target: labels (N,) or (N, d1, ...), whole numbers.
+        weight: one weight a class; the mean divides by the sum of the weights used.
+        ignore_index: examples with this label count for nothing.
+        reduction: "mean", "sum" or "none".
+    """
+    if input.ndim == 1:
+        return nll_loss(input.unsqueeze(0), target.reshape(1), weight, ignore_index, reduction).reshape(
+            () if reduction != "none" else target.shape
+        )
+    classes = input.shape[1] if input.ndim > 1 else 0
+    if input.ndim < 1 or target.shape != (input.shape[0], *input.shape[2:]):
+        raise ShapeError(
+            describe(
+                "nll_loss: input and target do not fit",
+                [("input", input.shape, "N classes ..."), ("target", target.shape, "N ...")],
+                "target holds one label for each example, not one-hot rows",
+            )
+        )
+    check_labels("nll_loss", target, classes, ignore_index)
+    rows = input.permute(0, *range(2, input.ndim), 1).reshape(-1, classes) if input.ndim > 2 else input
+    labels = target.reshape(-1).long().detach()
+    used = labels != ignore_index
+    labels = labels.masked_fill(~used, 0)
+    losses = -Pick.apply(rows, labels.array)  # (N...,)
+    if weight is not None and weight.shape != (classes,):
+        raise ShapeError(f"nll_loss: weight has shape {weight.shape}, expected ({classes},)")
+    if weight is None and ignore_index >= 0 or weight is not None or bool((~used).any()):
+        share = used.to(input.dtype) if weight is None else weight.detach()[labels] * used.to(input.dtype)
+        losses = losses * share
+        if reduction == "mean":
+            return losses.sum() / share.sum()
+    return reduce(losses.reshape(target.shape), reduction)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-ln softmax(input)[label], averaged over the examples.
+
+    Args:
+        input: unnormalised scores ("logits") (N, classes) or (N, classes, d1, ...).
+        target: labels (N,) or (N, d1, ...), or probabilities of the shape of input.
+        weight, ignore_index, reduction: as for `nll_loss`.
+        label_smoothing: this share of the truth is spread evenly over all classes (Szegedy et al. 2016).
+
+    >>> import minigrad as mg
+    >>> cross_entropy(mg.tensor([[0.0, 0.0]]), mg.tensor([1]))  # ln 2
+    tensor(0.6931)
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ArgumentError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
+    dim = 1 if input.ndim > 1 else 0
+    if input.ndim == 0:
+        raise ShapeError("cross_entropy: input must have shape (N, classes), got ()")
+    log_p = log_softmax(input, dim)
+    if target.shape == input.shape and target.dtype.kind == "f":
+        return _soft_cross_entropy(log_p, target, weight, reduction, label_smoothing, dim)
+    likelihood = nll_loss(log_p, target, weight, ignore_index, reduction)
+    if label_smoothing == 0:
+        return likelihood
+    classes = input.shape[dim]
+    even = log_p if weight is None else log_p * _along(weight, log_p, dim)
+    spread = -even.sum(dim)  # (N, ...)
+    used = (target != ignore_index).to(input.dtype)
+    spread = spread * used
+    if reduction == "mean":
+        safe = target.masked_fill(target == ignore_index, 0)
+        total = used.sum() if weight is None else (weight.detach()[safe] * used).sum()
+        spread = spread.sum() / total
+    else:
+        spread = reduce(spread, reduction)
+    return (1 - label_smoothing) * likelihood + label_smoothing / classes * spread
+
+
+def _along(weight: Tensor, like: Tensor, dim: int) -> Tensor:
+    return weight.reshape([-1 if i == dim else 1 for i in range(like.ndim)])
+
+
+def _soft_cross_entropy(
+    log_p: Tensor, target: Tensor, weight: Tensor | None, reduction: str, label_smoothing: float, dim: int
+) -> Tensor:
+    """Cross entropy with probabilities as the truth: -sum over classes of target ln softmax."""
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / log_p.shape[dim]
+    losses = -(log_p * target if weight is None else log_p * target * _along(weight, log_p, dim)).sum(dim)
+    return reduce(losses, reduction)
+
+
+def one_hot(labels: Tensor, num_classes: int = -1) -> Tensor:
+    """labels (...) -> (..., classes), int64: 1 at the label, 0 elsewhere."""
+    classes = int(labels.max()) + 1 if num_classes == -1 else num_classes
+    check_labels("one_hot", labels, classes)
+    places = arange(classes, device=labels.device)
+    return (labels.unsqueeze(-1) == places).long()
+
+
+# 3. Losses of numbers ---------------------------------------------------------------------------------
+
+
+def _same_shape(operation: str, x: Tensor, target: Tensor) -> None:
+    if x.shape != target.shape:
+        raise ShapeError(
+            f"{operation}: input has shape {x.shape}, target {target.shape}; they must be equal "
+            "(broadcasting here is nearly always a mistake): reshape one of them"
+        )
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """(input - target)^2, averaged over all elements."""
+    _same_shape("mse_loss", input, target)
+    d = input - target
+    return reduce(d * d, reduction)
+
+
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """|input - target|, averaged over all elements."""
+    _same_shape("l1_loss", input, target)
+    return reduce((input - target).abs(), reduction)
+
+
+def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """d^2 / (2 beta) where |d| < beta, else |d| - beta/2, with d = input - target (Girshick 2015)."""
+    _same_shape("smooth_l1_loss", input, target)
+    if beta < 0:
+        raise ArgumentError(f"smooth_l1_loss: beta must be at least 0, got {beta}")
+    d = (input - target).abs()
+    if beta == 0:
+        return reduce(d, reduction)
+    return reduce(where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta), reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """-t ln s(x) - (1 - t) ln(1 - s(x)) with s the sigmoid, averaged over all elements.
+
+    Since ln s(x) = -softplus(-x) and ln(1 - s(x)) = -x - softplus(-x), this is
+    (1 - t) x + softplus(-x), which never overflows. `pos_weight` weighs the term with t.
+    """
+    _same_shape("binary_cross_entropy_with_logits", input, target)
+    positive: Any = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
+    losses = (1 - target) * input + positive * softplus(-input)
+    return reduce(losses if weight is None else losses * weight, reduction)
