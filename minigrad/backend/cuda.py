@@ -33,12 +33,18 @@ def why_not() -> str | None:
         return f"CuPy is installed but does not import: {error}; reinstall it with {INSTALL}"
     try:
         if cupy.cuda.runtime.driverGetVersion() == 0:
-            return "CuPy is installed, but there is no NVIDIA driver; install the driver of your GPU, or use the CPU"
+            return (
+                "CuPy is installed, but there is no NVIDIA driver; "
+                "install the driver of your GPU, or use the CPU"
+            )
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
         return f"CuPy is installed, but the NVIDIA driver does not answer: {error}"
     if count == 0:
-        return "CuPy and the NVIDIA driver are installed, but there is no CUDA device (is CUDA_VISIBLE_DEVICES empty?)"
+        return (
+            "CuPy and the NVIDIA driver are installed, but there is no CUDA device "
+            "(is CUDA_VISIBLE_DEVICES empty?)"
+        )
     return None
 
 

@@ -14,7 +14,7 @@ from minigrad.errors import ArgumentError
 
 __all__ = ["generator", "get_state", "manual_seed", "set_state"]
 
-_generator = np.random.default_rng()
+_generator: np.random.Generator | None = None  # made when first needed: numpy.random takes a while to import
 
 
 def manual_seed(seed: int) -> np.random.Generator:
@@ -32,14 +32,17 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 def generator() -> np.random.Generator:
     """The generator that everything random in minigrad draws from."""
+    global _generator
+    if _generator is None:
+        _generator = np.random.default_rng()
     return _generator
 
 
 def get_state() -> dict[str, Any]:
     """The generator's state, as plain numbers and strings, for saving."""
-    return dict(_generator.bit_generator.state)
+    return dict(generator().bit_generator.state)
 
 
 def set_state(state: dict[str, Any]) -> None:
     """Go on from a state that `get_state` gave."""
-    _generator.bit_generator.state = state
+    generator().bit_generator.state = state

@@ -86,12 +86,11 @@ class Device:
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, str):
-            kind, _, index = other.partition(":")
-            return self.type == kind and (index or "0") == str(self.index)
+            return other == str(self) or (other == self.type and self.index == 0)
         return isinstance(other, Device) and (self.type, self.index) == (other.type, other.index)
 
     def __hash__(self) -> int:
-        return hash((self.type, self.index))
+        return hash(str(self))  # as its spelling, to which it is equal
 
 
 CPU = Device("cpu")
@@ -102,6 +101,9 @@ _by_type: dict[type, Backend] = {}
 
 def register(backend: Backend) -> Backend:
     """Make an array library known. Registering the same name again replaces it."""
+    replaced = _by_name.get(backend.name)
+    if replaced is not None:
+        _by_type.pop(replaced.array_type, None)
     _by_name[backend.name] = backend
     _by_type[backend.array_type] = backend
     return backend
@@ -136,15 +138,16 @@ def device(spec: Device | str | int | None = None) -> Device:
         kind, index = "cuda", spec
     else:
         match = re.fullmatch(r"([a-z]+)(?::(\d+))?", spec) if isinstance(spec, str) else None
-        if match is None or (match[1] not in _by_name and match[1] != "cuda"):
-            raise ArgumentError(f"unknown device {spec!r}: use 'cpu', 'cuda' or 'cuda:0'")
-        kind, index = match[1], int(match[2] or 0)
+        kind, index = (match[1], int(match[2] or 0)) if match else ("", 0)
+    if kind != "cuda" and kind not in _by_name:
+        raise ArgumentError(f"unknown device {spec!r}: use 'cpu', 'cuda' or 'cuda:0'")
     if kind == "cuda":
         _load_cuda()
         count = cuda.device_count()
-        if index >= count:
+        if not 0 <= index < count:
             raise DeviceError(
-                f"device cuda:{index} does not exist: this machine has {count} CUDA device(s), 0 to {count - 1}"
+                f"device cuda:{index} does not exist: this machine has {count} CUDA device(s), "
+                f"0 to {count - 1}"
             )
     elif index != 0:
         raise ArgumentError(f"unknown device {spec!r}: {kind!r} has no index other than 0")
@@ -203,11 +206,20 @@ def namespace(*arrays: Array) -> Any:
     first = backend_of(arrays[0])
     for array in arrays[1:]:
         if type(array) is not first.array_type and backend_of(array) is not first:
-            names = sorted({backend_of(a).name for a in arrays})
-            raise DeviceError(
-                f"arrays live on different devices: {' and '.join(names)}; move them together with .to({names[0]!r})"
-            )
+            raise _mixture(arrays)
+    if first.name != "cpu" and len(arrays) > 1 and len({first.device_index(a) for a in arrays}) > 1:
+        raise _mixture(arrays)
     return first.xp
+
+
+def _mixture(arrays: tuple[Array, ...]) -> DeviceError:
+    devices = [device_of(a) for a in arrays]
+    names = sorted({d.type for d in devices})
+    if len(names) == 1:  # two devices of one type: cuda:0 and cuda:1
+        names = sorted({str(d) for d in devices})
+    return DeviceError(
+        f"arrays live on different devices: {' and '.join(names)}; move them together with .to({names[0]!r})"
+    )
 
 
 def device_of(array: Array) -> Device:

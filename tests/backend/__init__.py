@@ -1,0 +1,1 @@
+"""Tests of the switch between NumPy and CuPy."""
