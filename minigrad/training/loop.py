@@ -1,0 +1,198 @@
+"""One epoch of training, and the accuracy on a test set: the two loops that everything else is built around.
+
+    for epoch in range(1, 11):
+        figures = train_epoch(model, train_loader, optimizer, epoch=epoch)
+        print(epoch, figures.loss, figures.accuracy, evaluate(model, test_loader))
+
+Loss and accuracy of an epoch are measured as the tutorial does: while the weights change, as the mean over
+the examples of the epoch's batches, each seen by the weights of its moment.
+
+Next: `population.py`, the statistics of batch norm for prediction; `runner.py`, a whole run.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigrad import backend
+from minigrad.backend import Device
+from minigrad.errors import ArgumentError, LabelError, NonFiniteError, ShapeError, describe
+from minigrad.grad_mode import no_grad
+from minigrad.nn import functional as F
+from minigrad.nn.functional.loss import check_labels
+from minigrad.nn.module import Module
+from minigrad.tensor import Tensor
+
+__all__ = ["EpochFigures", "count_correct", "device_of_model", "evaluate", "evaluation_mode", "train_epoch"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class EpochFigures:
+    """What one pass over the training set gave.
+
+    Attributes:
+        loss, accuracy: means over the examples.
+        examples: how many there were.
+        seconds: duration, with everything done on the device.
+    """
+
+    loss: float
+    accuracy: float
+    examples: int
+    seconds: float
+
+
+def train_epoch(
+    model: Module,
+    loader: Any,
+    optimizer: Any,
+    loss_fn: Loss | None = None,
+    *,
+    epoch: int = 1,
+    on_batch: Callable[[int, EpochFigures], None] | None = None,
+) -> EpochFigures:
+    """One pass over `loader` in training mode, with a step of the optimizer for each batch.
+
+    Args:
+        loader: gives batches (X, y), which are moved to the model's device.
+        optimizer: of the model's parameters.
+        loss_fn: from outputs (N, classes) and labels (N,) to a number; default: cross-entropy.
+        epoch: its number, for messages.
+        on_batch: called after each batch with its number, from 1, and the figures so far.
+
+    Raises:
+        NonFiniteError: a loss that is NaN or infinite; no step is taken with it.
+        LabelError: a label outside of the model's classes.
+        ArgumentError: the loader is empty.
+
+    >>> import minigrad as mg
+    >>> from minigrad import nn, optim
+    >>> model = nn.Linear(4, 2)
+    >>> batches = [(mg.ones(3, 4), mg.tensor([0, 1, 0])), (mg.zeros(2, 4), mg.tensor([1, 1]))]
+    >>> figures = train_epoch(model, batches, optim.SGD(model.parameters(), lr=0.1))
+    >>> figures.examples
+    5
+    """
+    loss_fn = F.cross_entropy if loss_fn is None else loss_fn
+    device = device_of_model(model)
+    model.train()
+    total_loss, correct, examples = 0.0, 0, 0
+    started = time.perf_counter()
+    for number, (X, y) in enumerate(loader, start=1):
+        X, y = X.to(device), y.to(device)
+        with _quiet_arithmetic(), _naming_the_batch(epoch, number):
+            optimizer.zero_grad()
+            outputs = model(X)
+            loss = loss_fn(outputs, y)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise NonFiniteError(_diverged(value, epoch, number, optimizer))
+            loss.backward()
+            optimizer.step()
+        n = y.shape[0]
+        total_loss += value * n
+        correct += count_correct(outputs, y)
+        examples += n
+        if on_batch is not None:
+            seconds = time.perf_counter() - started
+            on_batch(number, EpochFigures(total_loss / examples, correct / examples, examples, seconds))
+    if examples == 0:
+        raise ArgumentError("train_epoch: the loader gave no examples")
+    backend.synchronize(device)
+    return EpochFigures(total_loss / examples, correct / examples, examples, time.perf_counter() - started)
+
+
+def evaluate(model: Module, loader: Any) -> float:
+    """The share of examples in `loader` whose largest output is at the label, in evaluation mode.
+
+    The model is left in the mode that it was in.
+
+    Raises:
+        NonFiniteError: outputs that are NaN or infinite.
+        LabelError: a label outside of the model's classes.
+        ArgumentError: the loader is empty.
+
+    >>> import minigrad as mg
+    >>> from minigrad import nn
+    >>> evaluate(nn.Identity(), [(mg.eye(4), mg.tensor([0, 1, 2, 0]))])
+    0.75
+    """
+    device = device_of_model(model)
+    correct, examples = 0, 0
+    with evaluation_mode(model), no_grad():
+        for number, (X, y) in enumerate(loader, start=1):
+            X, y = X.to(device), y.to(device)
+            with _quiet_arithmetic():
+                outputs = model(X)
+            if outputs.ndim != 2:
+                raise ShapeError(f"evaluate: the model must give (N, classes), got shape {outputs.shape}")
+            array = outputs.array
+            if not bool(backend.namespace(array).isfinite(array).all()):
+                raise NonFiniteError(
+                    f"evaluate: the model's outputs for batch {number} are not finite numbers"
+                )
+            with _naming_the_batch(None, number):
+                check_labels("evaluate", y, outputs.shape[1])
+            correct += count_correct(outputs, y)
+            examples += y.shape[0]
+    if examples == 0:
+        raise ArgumentError("evaluate: the loader gave no examples")
+    return correct / examples
+
+
+def count_correct(outputs: Tensor, labels: Tensor) -> int:
+    """How many rows of outputs (N, classes) are largest at the label; the first wins among equals."""
+    return int((outputs.detach().argmax(dim=1) == labels).sum().item())
+
+
+@contextmanager
+def evaluation_mode(model: Module) -> Iterator[None]:
+    """Evaluation mode for the block; afterwards each layer is in its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def device_of_model(model: Module) -> Device:
+    """The device of the first parameter; the CPU for a model without any."""
+    for parameter in model.parameters():
+        return parameter.device
+    return backend.device("cpu")
+
+
+def _quiet_arithmetic() -> Any:
+    """No warnings of overflow on stderr while a training diverges: the check of the loss says it better."""
+    return np.errstate(all="ignore")
+
+
+@contextmanager
+def _naming_the_batch(epoch: int | None, number: int) -> Iterator[None]:
+    """Adds to a LabelError where it happened."""
+    try:
+        yield
+    except LabelError as error:
+        where = f"batch {number}" if epoch is None else f"epoch {epoch}, batch {number}"
+        raise LabelError(f"{where}: {error}") from None
+
+
+def _diverged(value: float, epoch: int, number: int, optimizer: Any) -> str:
+    rates = sorted({float(group["lr"]) for group in getattr(optimizer, "param_groups", [])})
+    rows = [("learning rate", ", ".join(f"{rate:g}" for rate in rates), "")] if rates else []
+    return describe(
+        f"training diverged: the loss is {value} in epoch {epoch}, batch {number}",
+        rows,
+        "use a lower learning rate; if that does not help, look for NaN in the inputs",
+    )

@@ -1,0 +1,351 @@
+"""A whole run: data, model, training, files, figures. What `python -m minigrad.train` does, as a function.
+
+    from minigrad.training import Settings, run
+
+    result = run(Settings(model="lenet_bn", epochs=2, seed=1))
+    print(result.test_acc, result.folder)
+
+Everything random is drawn from one generator, which the seed starts: the weights first, then the order of the
+examples, epoch by epoch. After each epoch the folder has the weights and all that is needed to go on, so
+Ctrl-C, an error or a power cut loses one epoch at most, and a resumed run continues bit for bit (on the CPU).
+
+Reading order: the three public functions, then the steps in the order of their use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad import backend, checkpoint, data, optim, plot
+from minigrad._version import __version__
+from minigrad.backend import Device, cuda
+from minigrad.data.garments import TEST_SIZE
+from minigrad.errors import ArgumentError, CheckpointError, MinigradError
+from minigrad.nn.module import Module
+from minigrad.training.loop import EpochFigures, evaluate, train_epoch
+from minigrad.training.population import batch_norm_layers, using_population_statistics
+from minigrad.training.recorder import EpochRow, RunFolder, check_writable
+from minigrad.training.report import Report
+from minigrad.training.result import WHY, Result, RunInterrupted
+from minigrad.training.settings import Settings, build_model
+
+__all__ = ["Evaluation", "evaluate_weights", "resume", "run"]
+
+
+# 1. What users call ---
+
+
+def run(settings: Settings, report: Report | None = None) -> Result:
+    """Trains a model and writes the run's folder.
+
+    Args:
+        settings: what to do; what is None is filled in from the edition and the model.
+        report: is told what happens; default: nothing is printed.
+
+    Raises:
+        RunInterrupted: Ctrl-C; what the run has is saved. A KeyboardInterrupt, so a loop over seeds ends.
+        MinigradError: bad settings or data, an output folder that cannot be written, a loss that became NaN.
+    """
+    settings = settings.resolved()
+    report = Report() if report is None else report
+    check_writable(settings.output)  # before anybody waits for data
+    with _threads(settings.threads):
+        model, optimizer = _build(settings)
+        bundle = _load_data(settings, report)
+        settings = replace(settings, dataset=bundle.name)
+        folder = RunFolder.create(settings.output, settings.model)
+        return _Job(settings, bundle, model, optimizer, folder, report).run(first_epoch=1)
+
+
+def resume(path: str | Path, report: Report | None = None, **changes: Any) -> Result:
+    """Goes on with the run in the folder `path`, after its last finished epoch, in the same folder.
+
+    Args:
+        changes: settings that may differ from then on: epochs, device, data_dir, threads, plot,
+            population_statistics.
+
+    Raises:
+        ArgumentError: nothing is left to do.
+        DataError, CheckpointError: the folder is not that of a run, or no epoch of it was finished.
+    """
+    report = Report() if report is None else report
+    folder = RunFolder(Path(path).expanduser())
+    before = Settings.from_dict(folder.read_run()["settings"])
+    settings = replace(before, **changes).resolved()
+    if not folder.state.is_file():
+        raise CheckpointError(f"{folder.path}: no epoch of this run was finished; start it again")
+    check_writable(folder.path)
+    with _threads(settings.threads):
+        model, optimizer = _build(settings)
+        epoch = checkpoint.load_training_state(folder.state, model=model, optimizer=optimizer)["epoch"]
+        if epoch >= (settings.epochs or 0):
+            raise ArgumentError(
+                f"{folder.path}: all {epoch} epochs are done; ask for more with --epochs to go on"
+            )
+        bundle = _load_data(settings, report)
+        history = [row for row in folder.rows() if row.epoch <= epoch]
+        folder.start_metrics(history)
+        job = _Job(settings, bundle, model, optimizer, folder, report)
+        job.result.history = history
+        return job.run(first_epoch=epoch + 1)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Test accuracy of saved weights, with their moving averages and, if asked for, population statistics."""
+
+    test_acc: float
+    population_acc: float | None
+    dataset_title: str
+
+    def summary(self) -> list[str]:
+        """The figures as lines."""
+        lines = [f"test acc {self.test_acc:.3f} on {self.dataset_title}"]
+        if self.population_acc is not None:
+            lines += [f"population statistics: test acc {self.population_acc:.3f}", WHY]
+        return lines
+
+
+def evaluate_weights(settings: Settings, report: Report | None = None) -> Evaluation:
+    """The test accuracy of `settings.weights`; nothing is trained and nothing written."""
+    settings = settings.resolved()
+    report = Report() if report is None else report
+    if settings.weights is None:
+        raise ArgumentError("evaluate_weights: settings.weights must name a file with weights")
+    with _threads(settings.threads):
+        model, _ = _build(settings)
+        bundle = _load_data(settings, report)
+        test_loader = _loader(bundle.test, settings, _device(settings))
+        test_acc, population_acc = evaluate(model, test_loader), None
+        if settings.population_statistics and batch_norm_layers(model):
+            with using_population_statistics(model, _mixed_loader(bundle.train, settings)):
+                population_acc = evaluate(model, test_loader)
+    return Evaluation(test_acc, population_acc, bundle.title)
+
+
+# 2. Before the training ---
+
+
+def _device(settings: Settings) -> Device:
+    if settings.device == "auto":
+        return backend.device("cuda" if cuda.is_available() else "cpu")
+    return backend.device(settings.device)
+
+
+def _threads(threads: int | None) -> Any:
+    """Limits the threads of the linear algebra library for a block; None leaves them alone."""
+    if threads is None:
+        return contextlib.nullcontext()
+    import threadpoolctl
+
+    return threadpoolctl.threadpool_limits(limits=threads)
+
+
+def _load_data(settings: Settings, report: Report) -> data.DataBundle:
+    said = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if text.startswith("NOTE"):
+            report.note(text)
+        else:
+            report.lines([text])
+
+    limit = settings.limit
+    bundle = data.load(
+        settings.dataset,
+        settings.data_dir,
+        train_size=limit,
+        test_size=None if limit is None else min(limit, TEST_SIZE),
+        say=say,
+    )
+    if bundle.note and bundle.note not in said:
+        report.note(bundle.note)
+    return bundle
+
+
+def _build(settings: Settings) -> tuple[Module, optim.Optimizer]:
+    """The model with its first weights, on its device, and its optimizer."""
+    backend.random.manual_seed(settings.seed)
+    model = build_model(settings)
+    if settings.weights is not None:
+        weights = checkpoint.load(settings.weights)
+        if not isinstance(weights, Mapping):
+            raise CheckpointError(f"{settings.weights} holds no weights by name")
+        try:
+            model.load_state_dict(weights)
+        except CheckpointError as error:
+            raise CheckpointError(f"{settings.weights}: {error}") from None
+    model.to(_device(settings))
+    make = {"sgd": optim.SGD, "adam": optim.Adam}[settings.optimizer]
+    return model, make(model.parameters(), lr=settings.lr)
+
+
+def _loader(dataset: Any, settings: Settings, device: Device, shuffle: bool = False) -> data.DataLoader:
+    return data.DataLoader(dataset, settings.batch_size or 1, shuffle=shuffle, device=device)
+
+
+def _mixed_loader(dataset: Any, settings: Settings) -> data.DataLoader:
+    """In random order, without touching the order of the next training epoch."""
+    return data.DataLoader(
+        dataset, settings.batch_size or 1, shuffle=True, generator=settings.seed, device=_device(settings)
+    )
+
+
+# 3. The training ---
+
+
+class _Job:
+    """One run while it goes on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bundle: data.DataBundle,
+        model: Module,
+        optimizer: optim.Optimizer,
+        folder: RunFolder,
+        report: Report,
+    ) -> None:
+        self.settings = settings
+        self.bundle = bundle
+        self.model = model
+        self.optimizer = optimizer
+        self.folder = folder
+        self.report = report
+        self.device = _device(settings)
+        self.train_loader = _loader(bundle.train, settings, self.device, shuffle=True)
+        self.test_loader = _loader(bundle.test, settings, self.device)
+        self.result = Result(settings, model, str(self.device), bundle.name, bundle.title, folder.path)
+        self.started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+    def run(self, first_epoch: int) -> Result:
+        """Trains from `first_epoch` on; whatever happens, the folder is left in order."""
+        self._write_run("running")
+        self.report.lines(self._opening())
+        try:
+            for epoch in range(first_epoch, self.epochs + 1):
+                self._epoch(epoch)
+            self._finish()
+        except KeyboardInterrupt:
+            self.report.close()
+            self.result.interrupted = True
+            checkpoint.save(self.model, self.folder.weights)
+            self._write_run("interrupted")
+            with contextlib.suppress(KeyboardInterrupt):  # impatient users press it twice
+                self._draw()
+            raise RunInterrupted(self.result) from None
+        except MinigradError as error:
+            self._write_run("failed", str(error))
+            error.add_note(f"what the run had before is in {self.folder.path}")
+            raise
+        finally:
+            self.report.close()
+        return self.result
+
+    @property
+    def epochs(self) -> int:
+        return self.settings.epochs or 0
+
+    def _epoch(self, epoch: int) -> None:
+        self.report.epoch_started(epoch, self.epochs, len(self.train_loader))
+        figures = train_epoch(
+            self.model, self.train_loader, self.optimizer, epoch=epoch, on_batch=self.report.batch
+        )
+        test_acc = evaluate(self.model, self.test_loader)
+        row = self._row(epoch, figures, test_acc)
+        self.result.history.append(row)
+        self.folder.add_metrics(row)
+        checkpoint.save(self.model, self.folder.weights)
+        self.folder.population_weights.unlink(missing_ok=True)  # a resumed run: they are of older weights
+        checkpoint.save_training_state(
+            self.folder.state, model=self.model, optimizer=self.optimizer, epoch=epoch
+        )
+        self._write_run("running")
+        self.report.epoch_finished(row, self.epochs)
+
+    def _row(self, epoch: int, figures: EpochFigures, test_acc: float) -> EpochRow:
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        speed = figures.examples / max(figures.seconds, 1e-9)
+        return EpochRow(epoch, figures.loss, figures.accuracy, test_acc, lr, speed, figures.seconds)
+
+    def _finish(self) -> None:
+        self.model.eval()
+        if self.settings.population_statistics:
+            self._population()
+        self._draw()
+        self._write_run("finished")
+        self.report.lines(["", *self.result.summary(), "", *self._files()])
+
+    def _population(self) -> None:
+        if not batch_norm_layers(self.model):
+            self.report.lines(
+                [f"population statistics: {self.settings.model} has no batch norm to put them in"]
+            )
+            return
+        with using_population_statistics(self.model, _mixed_loader(self.bundle.train, self.settings)):
+            checkpoint.save(self.model, self.folder.population_weights)
+            self.result.population_acc = evaluate(self.model, self.test_loader)
+
+    # Files and lines
+
+    def _draw(self) -> None:
+        if self.settings.plot and self.result.history:
+            rows = [asdict(row) for row in self.result.history]
+            title = f"{self.settings.model} on {self.bundle.title}"
+            plot.save(plot.curves(rows, title, self.result.population_acc), self.folder.curves)
+
+    def _write_run(self, status: str, error: str | None = None) -> None:
+        contents = {
+            "status": status,
+            "interrupted": self.result.interrupted,
+            "dataset": {
+                "name": self.bundle.name,
+                "title": self.bundle.title,
+                "origin": self.bundle.origin,
+                "train": len(self.bundle.train),
+                "test": len(self.bundle.test),
+            },
+            "device": str(self.device),
+            "started": self.started,
+            "epochs_done": len(self.result.history),
+            "figures": self.result.figures(),
+            "settings": asdict(self.settings),
+            "versions": _versions(),
+        }
+        if error is not None:
+            contents["error"] = error
+        self.folder.write_run(contents)
+
+    def _opening(self) -> list[str]:
+        s = self.settings
+        parameters = sum(p.numel() for p in self.model.parameters())
+        return [
+            f"{s.model} ({parameters:,} parameters), edition {s.edition}: {s.optimizer}, "
+            f"learning rate {s.lr:g}, batch size {s.batch_size}, epochs {s.epochs}, seed {s.seed}",
+            f"{self.bundle.title}: {len(self.bundle.train):,} training and {len(self.bundle.test):,} test "
+            f"pictures ({self.bundle.origin}), on {self.device}",
+            f"files: {self.folder.path}",
+        ]
+
+    def _files(self) -> list[str]:
+        folder = self.folder
+        files = [folder.weights, folder.population_weights, folder.metrics, folder.run, folder.curves]
+        return [f"saved in {folder.path}: {', '.join(file.name for file in files if file.exists())}"]
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "minigrad": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
