@@ -20,6 +20,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from minigrad import backend
 from minigrad.dtypes import is_float
 from minigrad.engine import accumulate, seed, walk
@@ -52,10 +54,11 @@ class Variable:
         self.version = [0]  # counts in-place writes; shared with detached copies, which share the array
         self._hooks: list[Callable[[Any], Any]] = []
         self._requires_grad = False
+        self._retains_grad = False
         if requires_grad:
             self.requires_grad = True
 
-    def _new(self, array: Array) -> Variable:
+    def _new(self, array: Array) -> Any:
         """How an operation on this variable wraps its result."""
         return Variable(array)
 
@@ -94,20 +97,24 @@ class Variable:
         for leaf, gx in walk(self, seed(self, gradient), retain_graph):
             accumulate(leaf, gx)
 
-    def register_hook(self, hook: Callable[[Any], Any]) -> None:
-        """Call `hook(gradient)` when this value's gradient is complete; what it returns replaces it."""
-        if not self.requires_grad:
-            raise GradientError(
-                "register_hook: this tensor does not require gradients, so the hook would never run"
-            )
+    def register_hook(self, hook: Callable[[Any], Any]) -> Hook:
+        """Call `hook(gradient)` when this value's gradient is complete; what it returns replaces it.
+
+        The result has a method `remove`, which takes the hook away again.
+        """
+        if not self.requires_grad or (self.grad_fn is not None and self.grad_fn.freed):
+            why = "its graph was freed by backward" if self.requires_grad else "it does not require gradients"
+            raise GradientError(f"register_hook: the hook would never run, for this tensor: {why}")
         if self.grad_fn is None:
-            self._hooks.append(hook)
-        else:
-            self.grad_fn.hooks.append((self.output_index, hook))
+            return Hook(self._hooks, hook)
+        return Hook(self.grad_fn.hooks, (self.output_index, hook))
 
     def retain_grad(self) -> None:
         """Keep `.grad` although this value is not a leaf."""
-        if self.grad_fn is not None:
+        if not self.requires_grad:
+            raise GradientError("retain_grad: this tensor does not require gradients, so it will have none")
+        if self.grad_fn is not None and not self._retains_grad:
+            self._retains_grad = True
             this = weakref.ref(self)  # a strong reference would tie the graph into a cycle
 
             def keep(gradient: Any) -> None:
@@ -116,6 +123,18 @@ class Variable:
                     accumulate(variable, gradient.array)
 
             self.register_hook(keep)
+
+
+class Hook:
+    """A hook in its list; `remove` takes it out."""
+
+    def __init__(self, hooks: list[Any], entry: Any):
+        self.hooks, self.entry = hooks, entry
+        hooks.append(entry)
+
+    def remove(self) -> None:
+        if self.entry in self.hooks:
+            self.hooks.remove(self.entry)
 
 
 # 2. An operation --------------------------------------------------------------------------------------
@@ -128,7 +147,7 @@ class Function:
     other arguments as they are, and returns an array, or a tuple of arrays. `backward(ctx, gy)` receives
     one gradient for each output and returns one for each argument of forward: an array of the
     argument's shape, or None where there is nothing to differentiate. `ctx` carries values from one to the
-    other. Call it as `MyFunction.apply(x, ...)`.
+    other. Call it as `MyFunction.apply(x, ...)`. Write into neither x nor gy: others may be using them.
 
     >>> import minigrad as mg
     >>> class Cube(mg.Function):
@@ -156,7 +175,7 @@ class Function:
         self.output_meta: list[tuple[tuple[int, ...], Any]] = []  # shape and dtype of each output
         self.hooks: list[tuple[int, Callable[[Any], Any]]] = []
         self._versions: list[tuple[list[int], int]] = []
-        self._constants: list[int] = []
+        self._constants: tuple[Array, ...] = ()
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Any:
@@ -172,14 +191,17 @@ class Function:
 
     def mark_non_differentiable(self, *arrays: Array) -> None:
         """Say which outputs are not to be differentiated."""
-        self._constants = [id(array) for array in arrays]
+        self._constants = arrays
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Run forward, and remember it if a gradient may be asked for later."""
         variables = [a for a in args if isinstance(a, Variable)]
         if not variables:
-            raise DtypeError(f"{cls.__name__}.apply needs at least one Tensor among its arguments")
+            raise DtypeError(
+                f"{cls.__name__}.apply needs at least one Tensor among its arguments "
+                "(one inside a list does not count: write apply(*tensors))"
+            )
         ctx = cls()
         try:
             ctx.xp = backend.namespace(*[v.array for v in variables])
@@ -192,46 +214,48 @@ class Function:
         try:
             outputs = cls.forward(ctx, *[a.array if isinstance(a, Variable) else a for a in args])
         except AttributeError as error:
-            error.add_note(
-                f"{cls.__name__}.forward receives arrays, not Tensors: use ctx.xp.exp(x), not x.exp()"
-            )
+            if backend.is_array(error.obj):
+                error.add_note(
+                    f"{cls.__name__}.forward receives arrays, not Tensors: use ctx.xp.exp(x), not x.exp()"
+                )
             raise
         several = isinstance(outputs, tuple)
-        arrays = [ctx._as_array(y, "forward") for y in (outputs if several else (outputs,))]
-        results = [variables[0]._new(y) for y in arrays]
+        outputs = outputs if several else (outputs,)
+        results = [variables[0]._new(ctx._as_array(y, "forward")) for y in outputs]
+        for result in results:
+            for v in variables:
+                if _share_memory(result.array, v.array):
+                    result.version = v.version
         if any(ctx.needs_input_grad):
-            ctx._remember(args, variables, arrays, results)
+            ctx._remember(args, outputs, variables, results)
         return tuple(results) if several else results[0]
 
     def _remember(
-        self, args: Sequence[Any], variables: list[Variable], arrays: list[Array], results: list[Variable]
+        self, args: Sequence[Any], outputs: Sequence[Any], variables: list[Variable], results: list[Variable]
     ) -> None:
-        """Become the grad_fn of the results."""
+        """Become the grad_fn of the results; `outputs` are what forward returned for them."""
         self.inputs = tuple(a if isinstance(a, Variable) else None for a in args)
-        self.output_meta = [(y.shape, y.dtype) for y in arrays]
-        for index, (y, result) in enumerate(zip(arrays, results, strict=True)):
-            if is_float(y.dtype) and id(y) not in self._constants:
+        self.output_meta = [(y.array.shape, y.array.dtype) for y in results]
+        for index, (y, result) in enumerate(zip(outputs, results, strict=True)):
+            if is_float(result.array.dtype) and not any(y is c for c in self._constants):
                 result._requires_grad = True
                 result.grad_fn = self
                 result.output_index = index
+        self._constants = ()
         for v in (*variables, *results):
-            if any(v.array is saved for saved in self.saved_tensors):
+            if any(_share_memory(v.array, saved) for saved in self.saved_tensors):
                 self._versions.append((v.version, v.version[0]))
 
     def _as_array(self, value: Any, method: str) -> Array:
         """`value` as an array of this operation's library; NumPy gives scalars where it could give arrays."""
-        if isinstance(value, Variable):
-            raise GradientError(
-                f"{type(self).__name__}.{method} returned a Tensor; it receives arrays and has to return arrays"
-            )
-        if not backend.is_array(value):
-            try:
-                return self.xp.asarray(value)
-            except TypeError:
-                raise GradientError(
-                    f"{type(self).__name__}.{method} returned {type(value).__name__}; it has to return an array"
-                ) from None
-        return value
+        if backend.is_array(value):
+            return value
+        if isinstance(value, (int, float, np.generic)):
+            return self.xp.asarray(value)
+        what = "a Tensor" if isinstance(value, Variable) else type(value).__name__
+        raise GradientError(
+            f"{type(self).__name__}.{method} returned {what}; it receives arrays and has to return arrays"
+        )
 
     def pull_back(self, gys: Sequence[Array]) -> list[tuple[Variable, Array]]:
         """Call backward and check what it returns: (input, gradient) for each input that needs one."""
@@ -242,7 +266,7 @@ class Function:
                     f"{name}.backward needs a value that was changed in place after {name} had used it; "
                     "make a new tensor instead (y = y + 1, not y += 1), or clone() before the change"
                 )
-        returned = self.backward(self, *gys)
+        returned = type(self).backward(self, *gys)
         grads = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         needed = [i for i, need in enumerate(self.needs_input_grad) if need]
         if len(grads) > len(self.inputs) or len(grads) <= needed[-1]:
@@ -263,8 +287,8 @@ class Function:
         name = type(self).__name__
         if gx is None:
             raise GradientError(
-                f"{name}.backward returned None for argument {i} ({self._argument_names()[i]}), which requires "
-                f"gradients: return an array of shape {x.array.shape}"
+                f"{name}.backward returned None for argument {i} ({self._argument_names()[i]}), "
+                f"which requires gradients: return an array of shape {x.array.shape}"
             )
         gx = self._as_array(gx, "backward")
         if gx.shape != x.array.shape:
@@ -276,7 +300,7 @@ class Function:
 
     def _argument_names(self) -> list[str]:
         names: list[str] = []
-        for p in list(inspect.signature(self.forward).parameters.values())[1:]:
+        for p in list(inspect.signature(type(self).forward).parameters.values())[1:]:
             several = p.kind is p.VAR_POSITIONAL
             names += [f"{p.name}[{k}]" for k in range(len(self.inputs) - len(names))] if several else [p.name]
         return names
@@ -291,23 +315,50 @@ def _spoken(cls: type[Function]) -> str:
     return cls.__name__.lower()
 
 
+def _share_memory(a: Array, b: Array) -> bool:
+    """Whether one array is the other or a view of it, as far as the arrays know."""
+    if a is b:
+        return True
+    a_base, b_base = getattr(a, "base", None), getattr(b, "base", None)
+    return a_base is b or b_base is a or (a_base is not None and a_base is b_base)
+
+
 # 3. Gradients as values ------------------------------------------------------------------------------
 
 
 def grad(
-    outputs: Variable, inputs: Sequence[Variable], grad_outputs: Any = None, retain_graph: bool = False
+    outputs: Variable,
+    inputs: Variable | Sequence[Variable],
+    grad_outputs: Any = None,
+    retain_graph: bool = False,
+    allow_unused: bool = False,
 ) -> tuple[Any, ...]:
-    """dL/dx for each x in `inputs`, returned instead of added to `.grad`; inputs are leaves.
+    """dL/dx for each x in `inputs`, returned instead of added to `.grad`.
+
+    An input that the output does not depend on is an error, or None with `allow_unused`.
 
     >>> import minigrad as mg
     >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
     >>> mg.autograd.grad((x * x).sum(), [x])[0], x.grad
     (tensor([2., 4.]), None)
     """
-    found = {id(x): gx for x, gx in walk(outputs, seed(outputs, grad_outputs), retain_graph)}
-    result = []
-    for i, x in enumerate(inputs):
-        if id(x) not in found:
-            raise GradientError(f"grad: input {i} is not a leaf that the output depends on")
-        result.append(x._new(found[id(x)]))
-    return tuple(result)
+    xs = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    found: dict[int, Array] = {}
+
+    def watch(x: Variable) -> Hook:
+        return x.register_hook(lambda gradient: found.update({id(x): gradient.array}))
+
+    # leaves come out of the walk; other inputs are looked at as their gradients pass by
+    hooks = [watch(x) for x in xs if x.grad_fn is not None and not x.grad_fn.freed]
+    try:
+        found.update({id(x): gx for x, gx in walk(outputs, seed(outputs, grad_outputs), retain_graph)})
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for i, x in enumerate(xs):
+        if id(x) not in found and not allow_unused:
+            raise GradientError(
+                f"grad: the output does not depend on input {i} (allow_unused=True gives None)"
+            )
+    # copies, since an operation may hand the same array to two inputs
+    return tuple(x._new(found[id(x)].copy()) if id(x) in found else None for x in xs)

@@ -12,15 +12,16 @@ import numpy as np
 
 from minigrad import backend
 from minigrad.autograd import Variable
-from minigrad.dtypes import DEFAULT, as_dtype, int64
+from minigrad.dtypes import DEFAULT, as_dtype, int64, is_float
 from minigrad.errors import ArgumentError, DtypeError
-from minigrad.shapes import as_int
+from minigrad.shapes import as_int, as_size
 from minigrad.tensor import Tensor
 
 __all__ = [
     "arange",
     "as_tensor",
     "empty",
+    "empty_like",
     "eye",
     "from_numpy",
     "full",
@@ -45,13 +46,11 @@ def _make(array: np.ndarray, device: Any, requires_grad: bool) -> Tensor:
     return Tensor(backend.to_device(array, device), requires_grad=requires_grad)
 
 
-def _size(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
-    """zeros(2, 3) and zeros((2, 3)) mean the same."""
-    sizes = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
-    result = tuple(as_int(n, f"{name}: size") for n in sizes)
-    if any(n < 0 for n in result):
-        raise ArgumentError(f"{name}: sizes must be at least 0, got {result}")
-    return result
+def _size(name: str, sizes: tuple[Any, ...], size: Any) -> tuple[int, ...]:
+    """f(2, 3), f((2, 3)) and f(size=(2, 3)) mean the same."""
+    if size is not None and sizes:
+        raise ArgumentError(f"{name}: give the sizes or size=, not both")
+    return as_size(name, sizes if size is None else (size,))
 
 
 def _host(data: Any, dtype: Any) -> np.ndarray:
@@ -71,9 +70,9 @@ def _host(data: Any, dtype: Any) -> np.ndarray:
             raise DtypeError(
                 f"tensor: cannot make a tensor of numbers from {type(data).__name__} {data!r:.60}"
             )
-        if not isinstance(data, np.generic) and array.dtype.kind in "if":
+        if dtype is None and not isinstance(data, np.generic) and array.dtype.kind in "if":
             array = array.astype(DEFAULT if array.dtype.kind == "f" or array.size == 0 else int64)
-    return np.array(array, dtype=None if dtype is None else as_dtype(dtype))
+    return np.array(array, dtype=as_dtype(array.dtype if dtype is None else dtype))
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -89,10 +88,11 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, without a copy where that is possible."""
-    if isinstance(data, Tensor):
-        return data.to(*[w for w in (device, dtype) if w is not None])
     if backend.is_array(data):
-        return Tensor(data).to(*[w for w in (device, dtype) if w is not None])
+        as_dtype(data.dtype)
+        data = Tensor(data)
+    if isinstance(data, Tensor):
+        return data.to(device, dtype)
     return tensor(data, dtype, device)
 
 
@@ -108,18 +108,22 @@ def full(
     size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of one value."""
-    sizes = _size((size,), "full")
+    sizes = as_size("full", (size,))
     return _make(np.full(sizes, fill_value, _host(fill_value, dtype).dtype), device, requires_grad)
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of zeros: zeros(2, 3) or zeros((2, 3))."""
-    return _make(np.zeros(_size(size, "zeros"), as_dtype(dtype or DEFAULT)), device, requires_grad)
+    return _make(np.zeros(_size("zeros", sizes, size), as_dtype(dtype or DEFAULT)), device, requires_grad)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of ones: ones(2, 3) or ones((2, 3))."""
-    return _make(np.ones(_size(size, "ones"), as_dtype(dtype or DEFAULT)), device, requires_grad)
+    return _make(np.ones(_size("ones", sizes, size), as_dtype(dtype or DEFAULT)), device, requires_grad)
 
 
 empty = zeros  # a few zeros more cost nothing, and uninitialised numbers have surprised many
@@ -133,6 +137,9 @@ def full_like(
 
 def zeros_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     return full_like(x, 0, dtype, device, requires_grad)
+
+
+empty_like = zeros_like
 
 
 def ones_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -175,16 +182,23 @@ def eye(
     return _make(np.eye(n, m, dtype=as_dtype(dtype or DEFAULT)), device, requires_grad)
 
 
-def rand(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def rand(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Uniform random numbers in [0, 1)."""
-    values = backend.random.generator().random(_size(size, "rand"))
-    return _make(values.astype(as_dtype(dtype or DEFAULT)), device, requires_grad)
+    kind = as_dtype(dtype or DEFAULT)
+    if not is_float(kind):
+        raise DtypeError(f"rand: {kind} has no numbers between 0 and 1; use randint for whole numbers")
+    values = backend.random.generator().random(_size("rand", sizes, size)).astype(kind)
+    below_one = kind.type(1) - np.finfo(kind).epsneg  # rounding to fewer digits may have made a 1
+    return _make(np.minimum(values, below_one), device, requires_grad)
 
 
-def randn(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def randn(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Normally distributed random numbers with mean 0 and variance 1."""
-    values = backend.random.generator().standard_normal(_size(size, "randn"))
-    return _make(values.astype(as_dtype(dtype or DEFAULT)), device, requires_grad)
+    return normal(0.0, 1.0, _size("randn", sizes, size), dtype, device, requires_grad)
 
 
 def rand_like(x: Tensor) -> Tensor:
@@ -199,13 +213,22 @@ def normal(
     mean: float, std: float, size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Normally distributed random numbers."""
-    values = backend.random.generator().normal(mean, std, _size((size,), "normal"))
+    values = backend.random.generator().normal(mean, std, as_size("normal", (size,)))
     return _make(values.astype(as_dtype(dtype or DEFAULT)), device, requires_grad)
 
 
-def randint(low: int, high: int, size: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """Random whole numbers from low up to but without high."""
-    values = backend.random.generator().integers(low, high, _size((size,), "randint"))
+def randint(low: Any, high: Any, size: Any = None, dtype: Any = None, device: Any = None) -> Tensor:
+    """Random whole numbers from low up to but without high; randint(high, size) starts at 0.
+
+    >>> randint(0, 10, (2, 3)).shape, randint(10, (2, 3)).shape
+    ((2, 3), (2, 3))
+    """
+    if size is None:
+        low, high, size = 0, low, high
+    low, high = as_int(low, "randint: low"), as_int(high, "randint: high")
+    if low >= high:
+        raise ArgumentError(f"randint: low must be below high, got {low} and {high}")
+    values = backend.random.generator().integers(low, high, as_size("randint", (size,)))
     return _make(values.astype(as_dtype(dtype or int64)), device, False)
 
 

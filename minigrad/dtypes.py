@@ -30,6 +30,7 @@ __all__ = [
     "DEFAULT",
     "as_dtype",
     "bool_",
+    "can_hold",
     "float16",
     "float32",
     "float64",
@@ -49,9 +50,11 @@ def as_dtype(value: Any) -> np.dtype:
     >>> as_dtype("float64"), as_dtype(float)
     (dtype('float64'), dtype('float32'))
     """
-    if value is float:
+    if value is float or (isinstance(value, str) and value == "float"):  # NumPy means float64 by these
         return DEFAULT
     try:
+        if value is None:  # and by this
+            raise TypeError
         dtype = np.dtype(value)
     except TypeError:
         raise DtypeError(f"{value!r} is not a dtype; use minigrad.float32, minigrad.int64, ...") from None
@@ -68,6 +71,15 @@ def is_float(dtype: np.dtype) -> bool:
 
 def _category(dtype: np.dtype) -> int:
     return {"b": 0, "u": 1, "i": 1, "f": 2}[dtype.kind]
+
+
+def can_hold(dtype: np.dtype, value: np.dtype) -> bool:
+    """Whether `dtype` may store a result of dtype `value`: no float in an int, and neither in a bool.
+
+    >>> can_hold(float32, float64), can_hold(int64, float32)
+    (True, False)
+    """
+    return _category(value) <= _category(dtype)
 
 
 def promote(a: np.dtype, b: np.dtype, a_ndim: int = 1, b_ndim: int = 1) -> np.dtype:

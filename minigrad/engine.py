@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minigrad import backend
-from minigrad.errors import GradientError, ShapeError
+from minigrad.errors import DeviceError, GradientError, ShapeError
 
 __all__ = ["accumulate", "seed", "walk"]
 
@@ -33,12 +33,16 @@ def seed(root: Any, gradient: Any) -> Array:
     if gradient is None:
         if root.array.size != 1:
             raise GradientError(
-                f"backward: without a gradient argument only a single number has a derivative, this has shape {shape}; "
-                "reduce it first (.sum(), .mean()) or pass gradient="
+                "backward: without a gradient argument only a single number has a derivative, "
+                f"this has shape {shape}; reduce it first (.sum(), .mean()) or pass gradient="
             )
         return xp.ones(shape, dtype=dtype)
     gy = gradient.array if hasattr(gradient, "array") else gradient
     gy = gy if backend.is_array(gy) else xp.asarray(gy)
+    try:
+        backend.namespace(root.array, gy)
+    except DeviceError as error:
+        raise DeviceError(f"backward: the tensor and its gradient: {error}") from None
     if gy.shape != shape:
         raise ShapeError(f"backward: gradient has shape {gy.shape}, the tensor {shape}")
     return gy if gy.dtype == dtype else gy.astype(dtype)
@@ -106,6 +110,8 @@ def _run_hooks(like: Any, hooks: list[Callable[[Any], Any]], gx: Array) -> Array
     for hook in hooks:
         replaced = hook(like._new(gx))
         if replaced is not None:
+            if not hasattr(replaced, "array"):
+                raise GradientError(f"hook returned {type(replaced).__name__}; return a Tensor or nothing")
             if replaced.array.shape != gx.shape:
                 raise GradientError(
                     f"hook returned a gradient of shape {replaced.array.shape}, expected {gx.shape}"

@@ -20,6 +20,7 @@ __all__ = [
     "LabelError",
     "MinigradError",
     "NonFiniteError",
+    "OutOfRangeError",
     "ShapeError",
     "describe",
 ]
@@ -43,6 +44,10 @@ class DtypeError(MinigradError, TypeError):
 
 class ArgumentError(MinigradError, ValueError):
     """An argument or option outside its range."""
+
+
+class OutOfRangeError(ArgumentError, IndexError):
+    """An index beyond the end of a dimension."""
 
 
 class DeviceError(MinigradError, RuntimeError):

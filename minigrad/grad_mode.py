@@ -5,8 +5,10 @@ The switch belongs to the thread, as in PyTorch.
 
 from __future__ import annotations
 
+import functools
 import threading
-from contextlib import ContextDecorator
+from collections.abc import Callable
+from typing import Any
 
 __all__ = ["enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled"]
 
@@ -37,8 +39,12 @@ class set_grad_enabled:
         _mode.enabled = self.before
 
 
-class _GradMode(ContextDecorator):
+class _GradMode:
     mode: bool
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """An object for `with`; for the decorator `@no_grad` without parentheses the decorated function."""
+        return super().__new__(cls) if function is None else cls()(function)
 
     def __init__(self) -> None:
         self.before: list[bool] = []  # a stack, so that one object can be entered again inside itself
@@ -49,6 +55,14 @@ class _GradMode(ContextDecorator):
 
     def __exit__(self, *exc: object) -> None:
         _mode.enabled = self.before.pop()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **options: Any) -> Any:
+            with type(self)():  # one object for each call: calls in several threads must not share a stack
+                return function(*args, **options)
+
+        return wrapper
 
 
 class no_grad(_GradMode):

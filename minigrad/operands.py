@@ -12,7 +12,7 @@ import numpy as np
 
 from minigrad import backend
 from minigrad.autograd import Variable
-from minigrad.dtypes import DEFAULT, is_float, promote
+from minigrad.dtypes import DEFAULT, as_dtype, is_float, promote
 from minigrad.errors import DtypeError
 from minigrad.ops.elementwise import Cast
 from minigrad.shapes import broadcast_shapes
@@ -34,6 +34,7 @@ def to_operand(operation: str, x: Variable, other: Any) -> Any:
     if isinstance(other, (bool, int, float)):
         return other
     if backend.is_array(other):
+        as_dtype(other.dtype)  # refuses what no tensor can hold, complex numbers for instance
         if other.dtype != x.array.dtype and other.dtype.kind == "f" and x.array.dtype.kind == "f":
             raise DtypeError(
                 f"{operation}: a {other.dtype} array meets a {x.array.dtype} tensor; "

@@ -16,6 +16,7 @@ Shape = tuple[int, ...]
 __all__ = [
     "Shape",
     "as_int",
+    "as_size",
     "broadcast_shapes",
     "normalize_dim",
     "normalize_dims",
@@ -38,6 +39,19 @@ def as_int(value: object, name: str) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ArgumentError(f"{name} must be a whole number, got {value!r}") from None
+
+
+def as_size(name: str, size: Sequence[object]) -> Shape:
+    """The shape that the arguments of `name(*size)` ask for; zeros(2, 3) and zeros((2, 3)) mean the same.
+
+    >>> as_size("zeros", (2, 3)), as_size("zeros", ((2, 3),))
+    ((2, 3), (2, 3))
+    """
+    given = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+    sizes = tuple(as_int(n, f"{name}: size") for n in given)
+    if any(n < 0 for n in sizes):
+        raise ArgumentError(f"{name}: sizes must be at least 0, got {sizes}")
+    return sizes
 
 
 def pair(value: object, name: str = "value") -> tuple[int, int]:

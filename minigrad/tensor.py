@@ -2,34 +2,28 @@
 
 `autograd.py` is the graph; the arithmetic is in `ops/`. This file gives the operations the names that
 NumPy's and PyTorch's users know: `x + y`, `x @ w`, `x.sum(dim=0, keepdim=True)`, `x.reshape(-1, 4)`.
-Reductions take `dim`/`keepdim` and `axis`/`keepdims`, as PyTorch's do.
 
-The class is built in three steps, a file each:
+The class is built in five steps, a file each:
 
-    Variable -> TensorBase (what it is, in-place writes, printing) -> Operators (element by element) -> Tensor
-    autograd.py  tensor_base.py                                       tensor_operators.py            here
+    Variable     autograd.py           a value in the graph
+    TensorBase   tensor_base.py        what it is, conversions, printing
+    InPlace      tensor_inplace.py     x += y, x[index] = y, zero_ ...
+    Operators    tensor_operators.py   element by element, and matmul
+    Reductions   tensor_reductions.py  sum, mean, max, sort ...
+    Tensor       here                  shape and selection
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from minigrad.dtypes import is_float
+from minigrad.autograd import Variable
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
-from minigrad.operands import cast
-from minigrad.ops import elementwise, indexing, reduction, shape
-from minigrad.shapes import broadcast_shapes, normalize_dim, normalize_dims, resolve_reshape
-from minigrad.tensor_base import TensorBase
-from minigrad.tensor_operators import Operators
+from minigrad.ops import arithmetic, indexing, shape
+from minigrad.shapes import as_int, broadcast_shapes, normalize_dim, normalize_dims, resolve_reshape
+from minigrad.tensor_reductions import Reductions, ValuesAndIndices
 
 __all__ = ["Tensor", "ValuesAndIndices"]
-
-
-class ValuesAndIndices(NamedTuple):
-    """What `x.max(dim)` and `x.min(dim)` return."""
-
-    values: Tensor
-    indices: Tensor
 
 
 def _sizes(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -37,13 +31,7 @@ def _sizes(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
 
 
-def _dims(x: Tensor, operation: str, dim: Any, axis: Any) -> tuple[int, ...]:
-    if dim is not None and axis is not None:
-        raise ArgumentError(f"{operation}: give dim or axis, not both (they mean the same)")
-    return normalize_dims(dim if axis is None else axis, x.ndim, operation)
-
-
-class Tensor(Operators):
+class Tensor(Reductions):
     """An n-dimensional array with gradients.
 
     Make one with `minigrad.tensor`, `zeros`, `randn` ...; `Tensor(array)` wraps an array without copying.
@@ -60,137 +48,17 @@ class Tensor(Operators):
     def _new(self, array: Any) -> Tensor:
         return Tensor(array)
 
-    # Reductions
-
-    def sum(
-        self,
-        dim: Any = None,
-        keepdim: bool = False,
-        dtype: Any = None,
-        *,
-        axis: Any = None,
-        keepdims: bool = False,
-    ) -> Tensor:
-        x = self if dtype is None else self.to(dtype)
-        return reduction.Sum.apply(x, _dims(x, "sum", dim, axis), keepdim or keepdims)
-
-    def mean(
-        self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
-    ) -> Tensor:
-        if not is_float(self.dtype):
-            raise DtypeError(f"mean: needs floating-point numbers, got {self.dtype}; use .float().mean()")
-        return reduction.Mean.apply(self, _dims(self, "mean", dim, axis), keepdim or keepdims)
-
-    def var(
-        self,
-        dim: Any = None,
-        correction: int = 1,
-        keepdim: bool = False,
-        *,
-        unbiased: bool | None = None,
-        axis: Any = None,
-        keepdims: bool = False,
-    ) -> Tensor:
-        """Mean squared distance from the mean: sum (x - mean)^2 / (M - correction).
-
-        As in PyTorch the default divides by M - 1; `unbiased=False` or `correction=0` divides by M.
-        """
-        dims = _dims(self, "var", dim, axis)
-        divisor = -(correction if unbiased is None else int(unbiased))
-        count = 1
-        for d in dims:
-            count *= self.shape[d]
-        centred = self - self.mean(dims, keepdim=True)
-        divisor += count
-        return (centred * centred).sum(dims, keepdim or keepdims) / (divisor if divisor > 0 else float("nan"))
-
-    def std(
-        self,
-        dim: Any = None,
-        correction: int = 1,
-        keepdim: bool = False,
-        *,
-        unbiased: bool | None = None,
-        axis: Any = None,
-        keepdims: bool = False,
-    ) -> Tensor:
-        """Square root of `var`."""
-        return self.var(dim, correction, keepdim, unbiased=unbiased, axis=axis, keepdims=keepdims).sqrt()
-
-    def amax(
-        self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
-    ) -> Tensor:
-        """Largest element; among equals the first in row-major order gets the gradient."""
-        self._not_empty("max")
-        return reduction.Max.apply(self, _dims(self, "max", dim, axis), keepdim or keepdims)
-
-    def amin(
-        self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
-    ) -> Tensor:
-        """Smallest element; among equals the first in row-major order gets the gradient."""
-        return -((-self).amax(dim, keepdim, axis=axis, keepdims=keepdims))
-
-    def max(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
-        """Largest element; along one dimension also its index; with a tensor, `maximum` of the two."""
-        if isinstance(dim, TensorBase):
-            return self.maximum(dim)
-        values = self.amax(dim, keepdim, axis=axis, keepdims=keepdims)
-        dim = dim if axis is None else axis
-        return values if dim is None else ValuesAndIndices(values, self.argmax(dim, keepdim or keepdims))
-
-    def min(self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Any:
-        """Smallest element; along one dimension also its index; with a tensor, `minimum` of the two."""
-        if isinstance(dim, TensorBase):
-            return self.minimum(dim)
-        values = self.amin(dim, keepdim, axis=axis, keepdims=keepdims)
-        dim = dim if axis is None else axis
-        return values if dim is None else ValuesAndIndices(values, self.argmin(dim, keepdim or keepdims))
-
-    def argmax(
-        self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
-    ) -> Tensor:
-        """Index of the largest element, the first among equals; of the flattened tensor without a dim."""
-        return self._arg(self._xp.argmax, "argmax", dim if axis is None else axis, keepdim or keepdims)
-
-    def argmin(
-        self, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
-    ) -> Tensor:
-        """Index of the smallest element, the first among equals; of the flattened tensor without a dim."""
-        return self._arg(self._xp.argmin, "argmin", dim if axis is None else axis, keepdim or keepdims)
-
-    def _arg(self, function: Any, name: str, dim: Any, keepdim: bool) -> Tensor:
-        self._not_empty(name)
-        if dim is None:
-            return self._new(self._xp.asarray(function(self.array.reshape(-1))))
-        d = normalize_dim(dim, self.ndim, name)
-        index = self._xp.asarray(function(self.array, axis=d))
-        return self._new(self._xp.expand_dims(index, d) if keepdim else index)
-
-    def _not_empty(self, name: str) -> None:
-        if self.numel() == 0:
-            raise ShapeError(f"{name}: an empty tensor of shape {self.shape} has no such element")
-
-    def all(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        dims = _dims(self, "all", dim, None)
-        return self._new(self._xp.asarray(self.array.all(axis=dims, keepdims=keepdim)))
-
-    def any(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        dims = _dims(self, "any", dim, None)
-        return self._new(self._xp.asarray(self.array.any(axis=dims, keepdims=keepdim)))
-
-    def cumsum(self, dim: int) -> Tensor:
-        return reduction.CumSum.apply(self, normalize_dim(dim, self.ndim, "cumsum"))
-
-    def norm(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        """Euclidean length: sqrt(sum x^2)."""
-        return (self * self).sum(dim, keepdim).sqrt()
-
     # Shape
 
     def reshape(self, *sizes: Any) -> Tensor:
         return shape.Reshape.apply(self, resolve_reshape(self.shape, _sizes(sizes)))
 
     view = reshape
+
+    def reshape_as(self, other: Tensor) -> Tensor:
+        return self.reshape(other.shape)
+
+    view_as = reshape_as
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """Merge the dimensions from start_dim to end_dim, both included, into one."""
@@ -261,32 +129,126 @@ class Tensor(Operators):
     def expand_as(self, other: Tensor) -> Tensor:
         return self.expand(other.shape)
 
+    def repeat(self, *sizes: Any) -> Tensor:
+        """sizes[i] copies along dimension i, side by side; dimensions may be added in front."""
+        times = [as_int(n, "repeat: size") for n in _sizes(sizes)]
+        if len(times) < self.ndim or any(n < 0 for n in times):
+            raise ArgumentError(f"repeat: needs at least {self.ndim} sizes, none below 0, got {tuple(times)}")
+        own = (1,) * (len(times) - self.ndim) + self.shape
+        pairs = [size for n, size in zip(times, own, strict=True) for size in (n, size)]
+        stretched = self.reshape([k for size in own for k in (1, size)]).broadcast_to(pairs)
+        return stretched.reshape([n * size for n, size in zip(times, own, strict=True)])
+
+    def tile(self, *sizes: Any) -> Tensor:
+        """`repeat` as in NumPy: missing sizes in front count as 1."""
+        times = _sizes(sizes)
+        return self.repeat((1,) * (self.ndim - len(times)) + tuple(times))
+
+    def repeat_interleave(self, repeats: int, dim: int | None = None) -> Tensor:
+        """Each element `repeats` times in a row: [a, b] -> [a, a, b, b]; flattened first without a dim."""
+        if dim is None:
+            return self.flatten().repeat_interleave(repeats, 0)
+        d = normalize_dim(dim, self.ndim, "repeat_interleave")
+        wide = self.unsqueeze(d + 1).broadcast_to((*self.shape[: d + 1], repeats, *self.shape[d + 1 :]))
+        return wide.reshape((*self.shape[:d], self.shape[d] * repeats, *self.shape[d + 1 :]))
+
+    # Selection
+
     def __getitem__(self, index: Any) -> Tensor:
         return indexing.GetItem.apply(self, self._index(index))
 
+    def _along(self, dim: int, index: Any) -> Tensor:
+        """x[:, ..., index], with the index in dimension dim."""
+        return self[(slice(None),) * dim + (index,)]
+
+    def index_select(self, dim: int, index: Any) -> Tensor:
+        """The slices along dim that a vector of indices names, in its order."""
+        return self._along(normalize_dim(dim, self.ndim, "index_select"), index)
+
+    def masked_select(self, mask: Any) -> Tensor:
+        """The elements where the mask holds, as a vector."""
+        shape = broadcast_shapes("masked_select", self.shape, mask.shape)
+        return self.broadcast_to(shape)[mask.broadcast_to(shape)]
+
+    def gather(self, dim: int, index: Tensor) -> Tensor:
+        """y[i][j][k] = x[i][index[i][j][k]][k] for dim = 1; the result has the shape of the index.
+
+        >>> import minigrad as mg
+        >>> scores = mg.tensor([[0.1, 0.9], [0.7, 0.3]])
+        >>> scores.gather(1, mg.tensor([[1], [0]]))  # the score of each row's label
+        tensor([[0.9],
+                [0.7]])
+        """
+        d = normalize_dim(dim, self.ndim, "gather")
+        if not isinstance(index, Variable) or index.array.dtype.kind not in "iu":
+            raise DtypeError(
+                f"gather: the index must be an integer tensor, got {getattr(index, 'dtype', index)}"
+            )
+        if index.ndim != self.ndim or any(
+            n > size for i, (n, size) in enumerate(zip(index.shape, self.shape, strict=True)) if i != d
+        ):
+            raise ShapeError(
+                f"gather: an index of shape {index.shape} does not fit a tensor of shape {self.shape}: "
+                f"it needs as many dimensions, none but dimension {d} larger"
+            )
+        if self.ndim == 0:
+            return self.reshape(1)[index]
+        places: list[Any] = [
+            self._xp.arange(n).reshape([-1 if k == i else 1 for k in range(self.ndim)])
+            for i, n in enumerate(index.shape)
+        ]
+        places[d] = index
+        return self[tuple(places)]
+
+    def flip(self, *dims: Any) -> Tensor:
+        """The elements in reverse order along dims."""
+        turned = normalize_dims(_sizes(dims), self.ndim, "flip")
+        return self[tuple(slice(None, None, -1 if i in turned else 1) for i in range(self.ndim))]
+
+    def tril(self, diagonal: int = 0) -> Tensor:
+        """The lower triangle of the last two dimensions, zeros above; diagonal=1 keeps one more diagonal."""
+        return arithmetic.Where.apply(self._below_diagonal("tril", diagonal), self, 0)
+
+    def triu(self, diagonal: int = 0) -> Tensor:
+        """The upper triangle of the last two dimensions, zeros below; diagonal=1 keeps one diagonal less."""
+        return arithmetic.Where.apply(self._below_diagonal("triu", diagonal - 1), 0, self)
+
+    def _below_diagonal(self, name: str, diagonal: int) -> Tensor:
+        if self.ndim < 2:
+            raise ShapeError(f"{name}: needs at least 2 dimensions, got shape {self.shape}")
+        rows, columns = (self._xp.arange(n) for n in self.shape[-2:])
+        return self._new(columns - rows[:, None] <= diagonal)
+
+    def nonzero(self) -> Tensor:
+        """The places of all elements that are not 0, one row of indices for each."""
+        return self._new(self._xp.argwhere(self.array))
+
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         d = normalize_dim(dim, self.ndim, "unbind")
-        return tuple(self[(slice(None),) * d + (i,)] for i in range(self.shape[d]))
+        return tuple(self._along(d, i) for i in range(self.shape[d]))
 
-    def split(self, size: int, dim: int = 0) -> tuple[Tensor, ...]:
-        """Pieces of `size` along dim; the last one may be shorter."""
+    def split(self, size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+        """Pieces of `size` along dim, of which the last may be shorter; or a list of sizes, one for each."""
         d = normalize_dim(dim, self.ndim, "split")
-        if size < 1:
+        if self.ndim == 0:
+            raise ShapeError("split: a 0-d tensor has no dimension to split")
+        total = self.shape[d]
+        if isinstance(size, (tuple, list)):
+            sizes = [as_int(n, "split: size") for n in size]
+            if sum(sizes) != total or any(n < 0 for n in sizes):
+                raise ArgumentError(
+                    f"split: sizes {sizes} do not add up to {total}, the size of dimension {d}"
+                )
+        elif as_int(size, "split: size") < 1:
             raise ArgumentError(f"split: size must be at least 1, got {size}")
-        return tuple(self[(slice(None),) * d + (slice(i, i + size),)] for i in range(0, self.shape[d], size))
+        else:
+            sizes = [min(size, total - start) for start in range(0, max(total, 1), size)]
+        ends = [sum(sizes[: k + 1]) for k in range(len(sizes))]
+        return tuple(self._along(d, slice(end - n, end)) for n, end in zip(sizes, ends, strict=True))
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` pieces of equal size along dim; the last one may be shorter."""
         if chunks < 1:
             raise ArgumentError(f"chunk: chunks must be at least 1, got {chunks}")
-        return self.split(max(1, -(-self.shape[dim] // chunks)), dim)
-
-    def to(self, *where: Any) -> Tensor:
-        """In another dtype, on another device, or both: x.to("cuda"), x.to(minigrad.float64), x.to(y)."""
-        device, dtype = self._destination(where)
-        x = self if device is None or device == self.device else elementwise.ToDevice.apply(self, device)
-        return x if dtype is None else cast(x, dtype)  # type: ignore[return-value]
-
-    def clone(self) -> Tensor:
-        """A copy in memory of its own, still part of the graph."""
-        return elementwise.Clone.apply(self)
+        d = normalize_dim(dim, self.ndim, "chunk")
+        return self.split(max(1, -(-self.shape[d] // chunks)) if self.ndim else 1, d)

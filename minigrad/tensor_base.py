@@ -1,11 +1,8 @@
-"""The part of Tensor that is no calculation: what it is, conversions, in-place writes, printing.
-
-In-place writes are allowed on tensors outside of any graph (running averages, parameters under
-`no_grad`) and refused inside one, where they would make an already remembered step wrong.
-"""
+"""The part of Tensor that is no calculation: what it is, conversions, printing."""
 
 from __future__ import annotations
 
+import builtins
 import copy
 from typing import Any, Self
 
@@ -14,11 +11,11 @@ import numpy as np
 from minigrad import backend
 from minigrad.autograd import Variable
 from minigrad.backend import Device
-from minigrad.dtypes import DEFAULT, as_dtype, float64, int32, int64, is_float
+from minigrad.dtypes import DEFAULT, as_dtype, bool_, float16, float64, int32, int64, is_float
 from minigrad.errors import ArgumentError, DeviceError, DtypeError, GradientError, ShapeError
-from minigrad.grad_mode import is_grad_enabled
-from minigrad.operands import cast, operands
-from minigrad.shapes import broadcast_shapes, normalize_dim
+from minigrad.operands import cast
+from minigrad.ops import elementwise
+from minigrad.shapes import as_size, normalize_dim
 
 __all__ = ["TensorBase", "floating"]
 
@@ -29,18 +26,23 @@ def floating(x: Any) -> Any:
 
 
 class TensorBase(Variable):
-    """Properties, conversions, in-place writes and printing of a Tensor."""
+    """Properties, conversions and printing of a Tensor."""
 
     # NumPy is not to calculate with tensors element by element; `array * tensor` goes to Tensor.__rmul__
     __array_ufunc__ = None
 
     def __init__(self, array: Any, requires_grad: bool = False):
+        if not isinstance(requires_grad, bool):
+            raise ArgumentError("Tensor(array) wraps one array; for a tensor of a shape use zeros(2, 3)")
         if not backend.is_array(array):
             if isinstance(array, Variable):
                 raise DtypeError(
                     "Tensor(x) wraps an array; x is a Tensor already (use x.detach() or x.clone())"
                 )
-            array = np.asarray(array, dtype=DEFAULT)  # torch.Tensor([1, 2]) is float32, too
+            # torch.Tensor([1, 2]) is float32, too; a NumPy scalar keeps its dtype, as an array does
+            array = np.asarray(array, dtype=None if isinstance(array, np.generic) else DEFAULT)
+        if array.dtype.kind not in "fiub":
+            raise DtypeError(f"a tensor holds real numbers or bools, not {array.dtype}")
         super().__init__(array, requires_grad)
 
     # What it is
@@ -72,7 +74,17 @@ class TensorBase(Variable):
 
     @data.setter
     def data(self, value: Any) -> None:
-        self.array = value.array if isinstance(value, Variable) else value
+        new = value if isinstance(value, Variable) else self._new(value)
+        if self.requires_grad and not is_float(new.array.dtype):
+            raise DtypeError(f"data: this tensor requires gradients, so it cannot hold {new.array.dtype}")
+        self.array, self.version = new.array, new.version
+
+    def _same_device(self, operation: str, other: Any) -> None:
+        """Refuse an array that lives elsewhere; numbers live everywhere."""
+        try:
+            backend.namespace(self.array, *([other] if backend.is_array(other) else []))
+        except DeviceError as error:
+            raise DeviceError(f"{operation}: {error}") from None
 
     @property
     def is_cuda(self) -> bool:
@@ -111,7 +123,7 @@ class TensorBase(Variable):
         """The same memory without history; later in-place writes through either are noticed by both."""
         x = self._new(self.array)
         x.version = self.version
-        return x  # type: ignore[return-value]
+        return x
 
     def numpy(self) -> np.ndarray:
         """The NumPy array of a CPU tensor outside of the graph; it shares memory."""
@@ -162,6 +174,10 @@ class TensorBase(Variable):
             raise DtypeError("a 0-d tensor cannot be iterated over; use .item()")
         return (self[i] for i in range(self.shape[0]))  # type: ignore[index]
 
+    def __contains__(self, value: Any) -> bool:
+        found = self == value
+        return isinstance(found, Variable) and bool(found.array.any())
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if not self.is_leaf:
             raise GradientError(
@@ -182,23 +198,50 @@ class TensorBase(Variable):
         for w in where:
             if isinstance(w, Variable):
                 device, dtype = backend.device_of(w.array), w.array.dtype
-            elif isinstance(w, Device) or (isinstance(w, str) and not hasattr(np, w)):
+            elif isinstance(w, (Device, builtins.int)) or (isinstance(w, str) and not hasattr(np, w)):
                 device = backend.device(w)
             elif w is not None:
                 dtype = as_dtype(w)
         return device, dtype
 
+    def to(
+        self,
+        *where: Any,
+        device: Any = None,
+        dtype: Any = None,
+        copy: bool = False,
+        non_blocking: bool = False,
+    ) -> Self:
+        """In another dtype, on another device, or both: x.to("cuda"), x.to(minigrad.float64), x.to(y).
+
+        Returns this tensor itself if nothing changes, unless `copy` asks for a new one. `non_blocking` is
+        accepted for the sake of code written for PyTorch.
+        """
+        home, kind = self._destination((*where, device, dtype))
+        x: Any = self
+        if home is not None and home != self.device:
+            x = elementwise.ToDevice.apply(x, home)
+        if kind is not None:
+            x = cast(x, kind)
+        return elementwise.Clone.apply(x) if copy and x is self else x
+
+    def clone(self) -> Self:
+        """A copy in memory of its own, still part of the graph."""
+        return elementwise.Clone.apply(self)
+
     def cpu(self) -> Self:
-        return self.to("cpu")  # type: ignore[attr-defined]
+        return self.to("cpu")
 
     def cuda(self, index: int = 0) -> Self:
-        return self.to(f"cuda:{index}")  # type: ignore[attr-defined]
+        return self.to(f"cuda:{index}")
 
     def type(self, dtype: Any) -> Self:
-        return self.to(as_dtype(dtype))  # type: ignore[attr-defined]
+        return self.to(dtype=as_dtype(dtype))
 
-    def astype(self, dtype: Any) -> Self:
-        return self.to(as_dtype(dtype))  # type: ignore[attr-defined]
+    astype = type
+
+    def half(self) -> Self:
+        return self.type(float16)
 
     def float(self) -> Self:
         return self.type(DEFAULT)
@@ -213,120 +256,41 @@ class TensorBase(Variable):
         return self.type(int32)
 
     def bool(self) -> Self:
-        return self.type("bool")
+        return self.type(bool_)
 
-    # In-place writes
+    # New tensors of this dtype on this device
 
-    def _writable(self, operation: str, other: Any = None) -> None:
-        """Refuse to write into a tensor that a remembered operation may have used."""
-        if not is_grad_enabled():
-            return
-        if self.requires_grad:
-            kind = "a leaf that requires gradients" if self.is_leaf else "part of a graph"
-            raise GradientError(
-                f"{operation}: this tensor of shape {self.shape} is {kind} and cannot be changed in place; "
-                "make a new tensor (x = x + 1, not x += 1), or write inside `with no_grad():`"
-            )
-        if isinstance(other, Variable) and other.requires_grad:
-            raise GradientError(
-                f"{operation}: a value that requires gradients cannot be written into another tensor; "
-                "make a new tensor (x = x + y, not x += y), or write y.detach()"
-            )
+    def new_full(
+        self, size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False
+    ) -> Self:
+        """A tensor of one value, with the dtype and device of this one."""
+        shape = as_size("new_full", (size,))
+        array = np.full(shape, fill_value, self.dtype if dtype is None else as_dtype(dtype))
+        new = self._new(backend.to_device(array, self.device if device is None else device))
+        return new.requires_grad_(requires_grad)
 
-    def _write(self, operation: str, other: Any, op: str) -> Self:
-        """self = self op other, in the memory of self."""
-        self._writable(operation, other)
-        pair = operands(operation, self.detach(), other)
-        if pair is None:
-            return NotImplemented
-        a, b = (p.array if isinstance(p, Variable) else p for p in pair)
-        if (
-            isinstance(pair[1], Variable)
-            and broadcast_shapes(operation, self.shape, pair[1].array.shape) != self.shape
-        ):
-            raise ShapeError(
-                f"{operation}: shape {pair[1].array.shape} does not fit into {self.shape} in place"
-            )
-        result = getattr(a, op)(b)
-        if is_float(result.dtype) and not is_float(self.dtype):
-            raise DtypeError(
-                f"{operation}: a {result.dtype} result cannot be stored in a {self.dtype} tensor"
-            )
-        self.array[...] = result
-        self.version[0] += 1
-        return self
+    def new_zeros(self, *size: Any, **options: Any) -> Self:
+        return self.new_full(as_size("new_zeros", size), 0, **options)
 
-    def __iadd__(self, other: Any) -> Self:
-        return self._write("+=", other, "__add__")
+    def new_ones(self, *size: Any, **options: Any) -> Self:
+        return self.new_full(as_size("new_ones", size), 1, **options)
 
-    def __isub__(self, other: Any) -> Self:
-        return self._write("-=", other, "__sub__")
+    new_empty = new_zeros
 
-    def __imul__(self, other: Any) -> Self:
-        return self._write("*=", other, "__mul__")
-
-    def __itruediv__(self, other: Any) -> Self:
-        return self._write("/=", other, "__truediv__")
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self._writable("x[...] = value", value)
-        array = value.array if isinstance(value, Variable) else value
-        try:
-            self.array[self._index(index)] = array
-        except ValueError as error:
-            raise ShapeError(f"x[...] = value: {error}") from None
-        self.version[0] += 1
+    # Indices
 
     def _index(self, index: Any) -> Any:
-        """An index with the tensors in it replaced by their arrays."""
+        """An index as the array library wants it: arrays for tensors and lists, on this device."""
         if isinstance(index, tuple):
             return tuple(self._index(part) for part in index)
-        if isinstance(index, Variable):
-            if is_float(index.array.dtype):
-                raise DtypeError(
-                    f"a tensor used as an index must hold integers or bools, not {index.array.dtype}"
-                )
-            return index.array
         if isinstance(index, list):
-            return self._xp.asarray(index)
-        return index
-
-    def add_(self, other: Any, alpha: Any = 1) -> Self:
-        return self._write("add_", other if alpha == 1 else other * alpha, "__add__")
-
-    def sub_(self, other: Any, alpha: Any = 1) -> Self:
-        return self._write("sub_", other if alpha == 1 else other * alpha, "__sub__")
-
-    def mul_(self, other: Any) -> Self:
-        return self._write("mul_", other, "__mul__")
-
-    def div_(self, other: Any) -> Self:
-        return self._write("div_", other, "__truediv__")
-
-    def copy_(self, other: Any) -> Self:
-        """Write the elements of `other`, from any device and dtype, into this tensor's memory."""
-        self._writable("copy_", other)
-        source = other.array if isinstance(other, Variable) else np.asarray(other)
-        if broadcast_shapes("copy_", self.shape, source.shape) != self.shape:
-            raise ShapeError(f"copy_: shape {source.shape} does not fit into {self.shape}")
-        self.array[...] = backend.to_device(source, self.device).astype(self.dtype)
-        self.version[0] += 1
-        return self
-
-    def fill_(self, value: Any) -> Self:
-        self._writable("fill_")
-        self.array[...] = value
-        self.version[0] += 1
-        return self
-
-    def zero_(self) -> Self:
-        return self.fill_(0)
-
-    def normal_(self, mean: Any = 0.0, std: Any = 1.0) -> Self:
-        return self.copy_(backend.random.generator().normal(mean, std, self.shape))
-
-    def uniform_(self, low: Any = 0.0, high: Any = 1.0) -> Self:
-        return self.copy_(backend.random.generator().uniform(low, high, self.shape))
+            index = np.asarray(index, dtype=None if index else int64)
+        array = index.array if isinstance(index, Variable) else index
+        if not backend.is_array(array):
+            return array
+        if array.dtype.kind not in "biu":
+            raise DtypeError(f"an array used as an index must hold integers or bools, not {array.dtype}")
+        return backend.to_device(array, self.device)
 
     # Printing
 
@@ -335,7 +299,7 @@ class TensorBase(Variable):
             backend.to_numpy(self.array), separator=", ", prefix="tensor(", precision=4, threshold=1000
         )
         if self.numel() == 0:
-            body = f"[], size={self.shape}"
+            body = "[]" if self.ndim == 1 else f"[], size={self.shape}"
         parts = [body]
         if self.device.type != "cpu":
             parts.append(f"device='{self.device}'")

@@ -44,7 +44,7 @@ EXAMPLES = """examples:
 """
 
 # Options that a resumed run may change; everything else it has from its run.json.
-WITH_RESUME = ("epochs", "device", "data_dir", "threads", "population_statistics", "plot")
+WITH_RESUME = ("epochs", "device", "data_dir", "threads", "compile", "population_statistics", "plot")
 
 
 class Parser(argparse.ArgumentParser):
@@ -126,7 +126,15 @@ def build_parser() -> Parser:
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
-    machine.add_argument("--threads", type=int, metavar="N", help="threads for linear algebra (default: all)")
+    machine.add_argument(
+        "--threads", type=int, metavar="N", help="threads to calculate with (default: all cores)"
+    )
+    machine.add_argument(
+        "--no-compile",
+        dest="compile",
+        action="store_false",
+        help="run layer by layer, not with fused operations (slower; the results agree to float precision)",
+    )
 
     output = parser.add_argument_group("output")
     output.add_argument("--output", metavar="DIR", help="make the run's folder in DIR (default: runs)")

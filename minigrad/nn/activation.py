@@ -72,10 +72,17 @@ class GELU(Module):
 
 
 class Softplus(Module):
-    """y = ln(1 + e^x)."""
+    """y = ln(1 + e^(beta x)) / beta. `threshold` is accepted and ignored: the formula is exact everywhere."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0):
+        super().__init__()
+        self.beta, self.threshold = beta, threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.softplus(x)
+        return F.softplus(x, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
 
 
 class Softmax(Module):

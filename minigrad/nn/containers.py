@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from minigrad.errors import ArgumentError
+from minigrad.errors import ArgumentError, OutOfRangeError
 from minigrad.nn.module import Module
 from minigrad.shapes import as_int
 
@@ -16,13 +16,26 @@ class _Numbered(Module):
     """Children with the names "0", "1", ..., or with names of their own."""
 
     def _append(self, module: Any, name: str | None = None) -> None:
+        self._check(module, len(self))
+        if name is None:
+            number = len(self)
+            while hasattr(self, str(number)):  # a slice keeps its names, so a number may be taken
+                number += 1
+            name = str(number)
+        elif not name or "." in name or hasattr(self, name):
+            raise ArgumentError(
+                f"{type(self).__name__}: a module cannot have the name {name!r}; "
+                "choose one without a dot that is no attribute yet"
+            )
+        setattr(self, name, module)
+
+    def _check(self, module: Any, number: int) -> None:
         if not isinstance(module, Module):
             kind = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
             raise ArgumentError(
-                f"{type(self).__name__}: item {len(self)} must be a Module, got {kind}"
+                f"{type(self).__name__}: item {number} must be a Module, got {kind}"
                 + (f"; write {module.__name__}(...)" if isinstance(module, type) else "")
             )
-        setattr(self, str(len(self)) if name is None else name, module)
 
     def __len__(self) -> int:
         return sum(1 for _ in self.children())
@@ -34,18 +47,23 @@ class _Numbered(Module):
         """One module, or a container of the same kind for a slice."""
         modules = list(self.children())
         if isinstance(index, slice):
-            return type(self)._of(modules[index])
-        number = as_int(index, f"{type(self).__name__} index")
-        if not -len(modules) <= number < len(modules):
-            raise IndexError(f"{type(self).__name__} has {len(modules)} modules, there is no number {number}")
-        return modules[number]
+            return self._slice(index)
+        return modules[self._number(index)]
 
     def __setitem__(self, index: int, module: Module) -> None:
+        self._check(module, index)
         names = [name for name, _ in self.named_children()]
-        setattr(self, names[as_int(index, "index")], module)
+        setattr(self, names[self._number(index)], module)
 
-    @classmethod
-    def _of(cls, modules: list[Module]) -> Any:
+    def _number(self, index: Any) -> int:
+        number = as_int(index, f"{type(self).__name__} index")
+        if not -len(self) <= number < len(self):
+            raise OutOfRangeError(
+                f"{type(self).__name__} has {len(self)} modules, there is no number {number}"
+            )
+        return number
+
+    def _slice(self, index: slice) -> Any:
         raise NotImplementedError
 
 
@@ -82,9 +100,12 @@ class Sequential(_Numbered):
         self._append(module)
         return self
 
-    @classmethod
-    def _of(cls, modules: list[Module]) -> Sequential:
-        return cls(*modules)
+    def _slice(self, index: slice) -> Sequential:
+        """The same modules under their old names, as in PyTorch."""
+        part = Sequential()
+        for name, module in list(self.named_children())[index]:
+            part._append(module, name)
+        return part
 
 
 class ModuleList(_Numbered):
@@ -103,6 +124,5 @@ class ModuleList(_Numbered):
             self._append(module)
         return self
 
-    @classmethod
-    def _of(cls, modules: list[Module]) -> ModuleList:
-        return cls(modules)
+    def _slice(self, index: slice) -> ModuleList:
+        return ModuleList(list(self.children())[index])

@@ -9,7 +9,7 @@ import minigrad.nn.functional as F
 from minigrad.creation import zeros
 from minigrad.errors import ArgumentError
 from minigrad.nn import init
-from minigrad.nn.functional.conv import check_positive
+from minigrad.nn.functional.checks import check_positive
 from minigrad.nn.module import Module
 from minigrad.nn.parameter import Parameter
 from minigrad.shapes import as_int, pair
@@ -63,8 +63,13 @@ class Conv2d(Module):
         )
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ArgumentError(
-                f"Conv2d: {in_channels} input and {out_channels} output channels cannot be split into {groups} groups"
+                f"Conv2d: {in_channels} input and {out_channels} output channels "
+                f"cannot be split into {groups} groups"
             )
+        if padding not in ("valid", "same") if isinstance(self.padding, str) else min(self.padding) < 0:
+            raise ArgumentError(f"Conv2d: padding must be at least 0, 'valid' or 'same', got {padding!r}")
+        if padding == "same" and self.stride != (1, 1):
+            raise ArgumentError(f"Conv2d: padding='same' needs stride 1, got {self.stride}")
         if padding_mode != "zeros":
             raise ArgumentError(f"Conv2d: padding_mode must be 'zeros', got {padding_mode!r}")
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
@@ -86,7 +91,7 @@ class Conv2d(Module):
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         ]
         if self.padding != (0, 0):
-            parts.append(f"padding={self.padding!r}")
+            parts.append(f"padding={self.padding}")
         if self.dilation != (1, 1):
             parts.append(f"dilation={self.dilation}")
         if self.groups != 1:

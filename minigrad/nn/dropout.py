@@ -11,16 +11,19 @@ __all__ = ["Dropout"]
 
 
 class Dropout(Module):
-    """In training, zero each element with probability p and scale the others by 1 / (1 - p)."""
+    """In training, zero each element with probability p and scale the others by 1 / (1 - p).
+
+    `inplace` is accepted and ignored: nothing is ever overwritten.
+    """
 
     def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()
         if not 0 <= p <= 1:
             raise ArgumentError(f"Dropout: p must be between 0 and 1, got {p}")
-        self.p = p
+        self.p, self.inplace = p, inplace
 
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
-        return f"p={self.p}"
+        return f"p={self.p}, inplace={self.inplace}"

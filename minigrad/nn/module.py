@@ -16,6 +16,7 @@ nothing to register: `named_parameters` looks at the attributes.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -37,7 +38,7 @@ class LoadResult(NamedTuple):
 
 
 class Handle:
-    """Undoes the registration of a hook: `handle.remove()`."""
+    """Undoes the registration of a hook: `handle.remove()`, which does nothing the second time."""
 
     def __init__(self, hooks: list[Any], hook: Any):
         self._hooks, self._hook = hooks, hook
@@ -45,6 +46,7 @@ class Handle:
     def remove(self) -> None:
         if self._hook in self._hooks:
             self._hooks.remove(self._hook)
+        self._hook = None
 
 
 class Module:
@@ -116,28 +118,28 @@ class Module:
         return (module for _, module in self.named_modules())
 
     def _named(
-        self, kind: type[Tensor], recurse: bool = True, twice: bool = False
+        self, kind: type[Tensor], prefix: str = "", recurse: bool = True, twice: bool = False
     ) -> Iterator[tuple[str, Tensor]]:
         """(name, tensor) for all attributes of one kind; shared tensors once unless `twice`."""
         seen: set[int] = set()
-        for prefix, module in self._walk("") if recurse else [("", self)]:
+        for path, module in self._walk(prefix) if recurse else [(prefix, self)]:
             for name, value in list(vars(module).items()):
                 if isinstance(value, kind) and (twice or id(value) not in seen):
                     seen.add(id(value))
-                    yield (f"{prefix}.{name}" if prefix else name), value
+                    yield (f"{path}.{name}" if path else name), value
 
-    def named_parameters(self, recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter), such as ("0.weight", ...); a shared parameter comes once."""
-        return self._named(Parameter, recurse)  # type: ignore[return-value]
+        return self._named(Parameter, prefix, recurse)  # type: ignore[return-value]
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        return (p for _, p in self.named_parameters(recurse))
+        return (p for _, p in self.named_parameters("", recurse))
 
-    def named_buffers(self, recurse: bool = True) -> Iterator[tuple[str, Buffer]]:
-        return self._named(Buffer, recurse)  # type: ignore[return-value]
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Buffer]]:
+        return self._named(Buffer, prefix, recurse)  # type: ignore[return-value]
 
     def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
-        return (b for _, b in self.named_buffers(recurse))
+        return (b for _, b in self.named_buffers("", recurse))
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """The same as `self.name = Buffer(tensor)`, in PyTorch's words."""
@@ -181,8 +183,9 @@ class Module:
             problems += [f"  unexpected: {name}" for name in unexpected]
         for name, value in state_dict.items():
             array = value.array if isinstance(value, Variable) else value
-            if not backend.is_array(array):
-                problems.append(f"  {name}: expected a tensor, got {type(value).__name__}")
+            if not backend.is_array(array) or array.dtype.kind not in "biuf":
+                kind = f"an array of {array.dtype}" if backend.is_array(array) else _full_name(type(value))
+                problems.append(f"  {name}: expected a tensor or array of numbers, got {kind}")
             elif name in own and tuple(array.shape) != own[name].shape:
                 problems.append(f"  shape of {name}: model {own[name].shape}, file {tuple(array.shape)}")
         if problems:
@@ -190,7 +193,7 @@ class Module:
         for name, target in own.items():
             if name in state_dict:
                 value = state_dict[name]
-                target.copy_(value if isinstance(value, Variable) else Tensor(value))
+                target.copy_(value.detach() if isinstance(value, Tensor) else Tensor(value))
         return LoadResult(missing, unexpected)
 
     # Modes, devices, gradients
@@ -218,9 +221,9 @@ class Module:
             else:
                 p.grad.zero_()
 
-    def to(self, *where: Any) -> Self:
+    def to(self, *where: Any, device: Any = None, dtype: Any = None) -> Self:
         """Move parameters and buffers, in place, to a device or a floating-point dtype, or both."""
-        device, dtype = Tensor(0.0)._destination(where)
+        device, dtype = Tensor(0.0)._destination((*where, device, dtype))
         if dtype is not None and not is_float(dtype):
             raise DtypeError(f"Module.to: a module can only take a floating-point dtype, got {dtype}")
         for tensor in (*self.parameters(), *self.buffers()):
@@ -271,12 +274,17 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        lines = []
-        for name, child in self.named_children():
-            lines.append(f"  ({name}): " + repr(child).replace("\n", "\n  "))
-        if not lines:
-            return f"{type(self).__name__}({self.extra_repr()})"
-        return "\n".join([f"{type(self).__name__}({self.extra_repr()}", *lines, ")"])
+        kind, extra = type(self).__name__, self.extra_repr()
+        children = [f"({name}): {child!r}" for name, child in self.named_children()]
+        if not children:
+            return f"{kind}({extra})"
+        lines = "\n".join([extra, *children] if extra else children)
+        return f"{kind}(\n{textwrap.indent(lines, '  ')}\n)"
+
+
+def _full_name(cls: type) -> str:
+    """builtins.float as float, torch.Tensor as torch.Tensor."""
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _forgot_init(module: Module) -> AttributeError:

@@ -137,14 +137,29 @@ class _BatchNorm(Module):
         if not self.training and self.running_mean is not None and self.running_var is not None:
             return F.batch_norm_eval(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
         y, mean, var = F.batch_norm_train(x, self.weight, self.bias, self.eps)
-        if self.training and self.running_mean is not None and self.running_var is not None:
-            assert self.num_batches_tracked is not None
-            self.num_batches_tracked += 1
-            # momentum None: the plain average over all batches
-            weight = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
-            M = x.numel() // x.shape[1]
-            update_running_statistics(self.running_mean, self.running_var, mean, var, M, weight)
+        if self.training:
+            self.track(mean, var, x.numel() // x.shape[1])
         return y
+
+    def track(self, mean: Tensor, var: Tensor, M: int) -> None:
+        """Move the running statistics towards those of a batch: mean and var (C,) of M values a channel."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        # momentum None: the plain average over all batches
+        weight = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+        update_running_statistics(self.running_mean, self.running_var, mean, var, M, weight)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """In evaluation mode the layer is y = scale x + shift for each channel: both (C,), outside any graph."""
+        if self.running_mean is None or self.running_var is None:
+            raise ArgumentError(f"{type(self).__name__}: without running statistics there is no fixed scale")
+        with no_grad():
+            scale = 1 / (self.running_var + self.eps).sqrt()
+            if self.weight is not None:
+                scale = scale * self.weight
+            shift = -self.running_mean * scale
+            return scale, shift if self.bias is None else shift + self.bias
 
     def extra_repr(self) -> str:
         return (
@@ -186,14 +201,17 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ):
         super().__init__()
         self.normalized_shape = (
             (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         )
         self.eps, self.elementwise_affine = eps, elementwise_affine
-        self.weight = Parameter(ones(self.normalized_shape)) if elementwise_affine else None
-        self.bias = Parameter(zeros(self.normalized_shape)) if elementwise_affine and bias else None
+        shape, where = self.normalized_shape, {"device": device, "dtype": dtype}
+        self.weight = Parameter(ones(shape, **where)) if elementwise_affine else None
+        self.bias = Parameter(zeros(shape, **where)) if elementwise_affine and bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -205,15 +223,23 @@ class LayerNorm(Module):
 class GroupNorm(Module):
     """Normalise each example over groups of channels (Wu and He 2018)."""
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True):
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ):
         super().__init__()
         if num_groups < 1 or num_channels % num_groups:
             raise ArgumentError(
                 f"GroupNorm: {num_channels} channels cannot be split into {num_groups} groups"
             )
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
-        self.weight = Parameter(ones(num_channels)) if affine else None
-        self.bias = Parameter(zeros(num_channels)) if affine else None
+        self.weight = Parameter(ones(num_channels, device=device, dtype=dtype)) if affine else None
+        self.bias = Parameter(zeros(num_channels, device=device, dtype=dtype)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

@@ -159,14 +159,15 @@ class Where(Function):
     @staticmethod
     def forward(ctx, condition, a, b):
         ctx.a_shape, ctx.b_shape = _shape(a), _shape(b)
-        ctx.condition = condition
+        ctx.save_for_backward(condition)
         return ctx.xp.where(condition, a, b)
 
     @staticmethod
     def backward(ctx, gy):
+        (condition,) = ctx.saved_tensors
         zero = ctx.xp.zeros_like(gy)
         return (
             None,
-            sum_to(ctx.xp.where(ctx.condition, gy, zero), ctx.a_shape) if ctx.needs_input_grad[1] else None,
-            sum_to(ctx.xp.where(ctx.condition, zero, gy), ctx.b_shape) if ctx.needs_input_grad[2] else None,
+            sum_to(ctx.xp.where(condition, gy, zero), ctx.a_shape) if ctx.needs_input_grad[1] else None,
+            sum_to(ctx.xp.where(condition, zero, gy), ctx.b_shape) if ctx.needs_input_grad[2] else None,
         )

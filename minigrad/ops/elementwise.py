@@ -135,7 +135,7 @@ class Clone(Function):
 
     @staticmethod
     def forward(ctx, x):
-        return x.copy()
+        return x.copy(order="K")  # in the memory order of x
 
     @staticmethod
     def backward(ctx, gy):
@@ -143,16 +143,15 @@ class Clone(Function):
 
 
 class Cast(Function):
-    """y = x in another dtype; the gradient goes back in the dtype of x."""
+    """y = x in another dtype; the gradient goes back in the dtype of x, as every gradient does."""
 
     @staticmethod
     def forward(ctx, x, dtype):
-        ctx.dtype = x.dtype
         return x.astype(dtype)
 
     @staticmethod
     def backward(ctx, gy):
-        return gy.astype(ctx.dtype)
+        return gy
 
 
 class ToDevice(Function):

@@ -7,6 +7,7 @@ from typing import Any
 from minigrad.autograd import Function
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.ops.broadcast import sum_to
+from minigrad.shapes import broadcast_shapes
 
 __all__ = ["Einsum", "MatMul", "parse_einsum"]
 
@@ -23,10 +24,12 @@ class MatMul(Function):
         if a.ndim == 0 or b.ndim == 0:
             raise ShapeError(f"matmul: both operands need at least 1 dimension, got {a.shape} and {b.shape}")
         if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+            place, size = ("second last", b.shape[-2]) if b.ndim > 1 else ("only", b.shape[0])
             raise ShapeError(
-                f"matmul: {a.shape} @ {b.shape} does not fit: the last dimension of the first, {a.shape[-1]}, "
-                f"must equal the {'second last' if b.ndim > 1 else 'only'} one of the second, {b.shape[-2 if b.ndim > 1 else 0]}"
+                f"matmul: {a.shape} @ {b.shape} does not fit: the last dimension of the first, "
+                f"{a.shape[-1]}, must equal the {place} one of the second, {size}"
             )
+        broadcast_shapes("matmul: batch", a.shape[:-2], b.shape[:-2])
         ctx.save_for_backward(a, b)
         return a @ b
 
@@ -61,7 +64,8 @@ def parse_einsum(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str
         out = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
     if not (letters + out).isalpha() and letters + out:
         raise ArgumentError(
-            f"einsum: {equation!r} may hold letters, commas and one arrow; write dimensions out instead of '...'"
+            f"einsum: {equation!r} may hold letters, commas and one arrow; "
+            "write dimensions out instead of '...'"
         )
     if len(terms) != len(shapes):
         raise ArgumentError(f"einsum: {equation!r} names {len(terms)} operands, {len(shapes)} were given")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,10 @@ import numpy as np
 from minigrad import backend, checkpoint, data, optim, plot
 from minigrad._version import __version__
 from minigrad.backend import Device, cuda
+from minigrad.compiler import compile
 from minigrad.data.garments import TEST_SIZE
 from minigrad.errors import ArgumentError, CheckpointError, MinigradError
+from minigrad.kernels.cpu.threads import get_num_threads, set_num_threads
 from minigrad.nn.module import Module
 from minigrad.training.loop import EpochFigures, evaluate, train_epoch
 from minigrad.training.population import batch_norm_layers, using_population_statistics
@@ -140,13 +142,21 @@ def _device(settings: Settings) -> Device:
     return backend.device(settings.device)
 
 
-def _threads(threads: int | None) -> Any:
-    """Limits the threads of the linear algebra library for a block; None leaves them alone."""
+@contextlib.contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    """Limits minigrad's threads, and those of the linear algebra library, for a block; None leaves them alone."""
     if threads is None:
-        return contextlib.nullcontext()
+        yield
+        return
     import threadpoolctl
 
-    return threadpoolctl.threadpool_limits(limits=threads)
+    before = get_num_threads()
+    set_num_threads(threads)
+    try:
+        with threadpoolctl.threadpool_limits(limits=threads):
+            yield
+    finally:
+        set_num_threads(before)
 
 
 def _load_data(settings: Settings, report: Report) -> data.DataBundle:
@@ -185,6 +195,8 @@ def _build(settings: Settings) -> tuple[Module, optim.Optimizer]:
         except CheckpointError as error:
             raise CheckpointError(f"{settings.weights}: {error}") from None
     model.to(_device(settings))
+    if settings.compile:
+        model = compile(model)
     make = {"sgd": optim.SGD, "adam": optim.Adam}[settings.optimizer]
     return model, make(model.parameters(), lr=settings.lr)
 

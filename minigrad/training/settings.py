@@ -40,7 +40,8 @@ class Settings:
         data_dir: folder with its files.
         limit: use only the first so many training pictures, and at most as many test pictures.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        threads: of the linear algebra library; default: its own choice.
+        threads: to calculate with; default: all cores.
+        compile: whether runs of layers become fused operations (`minigrad.compile`).
         seed: of weights and order.
         output: the run's folder is made in this one.
         weights: file to start from, in place of random weights.
@@ -59,6 +60,7 @@ class Settings:
     limit: int | None = None
     device: str = "auto"
     threads: int | None = None
+    compile: bool = True
     seed: int = 0
     output: str = "runs"
     weights: str | None = None

@@ -37,9 +37,11 @@ __all__ = [
 
 
 def sigmoid_forward(xp: Any, x: Any) -> Any:
-    """1 / (1 + e^-x) for x >= 0 and e^x / (1 + e^x) for x < 0: the same number, never an overflow."""
-    e = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, xp.ones_like(e), e) / (1 + e)
+    """1 / (1 + e^-x) for x >= 0 and e^x / (1 + e^x) for x < 0: the same number, never an overflow.
+
+    Both are e^min(x, 0) / (1 + e^-|x|).
+    """
+    return xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-xp.abs(x)))
 
 
 def softmax_forward(xp: Any, x: Any, axis: int) -> Any:
@@ -197,14 +199,17 @@ def tanh(input: Tensor) -> Tensor:
     return Tanh.apply(floating(input))
 
 
-def relu(input: Tensor) -> Tensor:
-    """max(x, 0) of every element; the gradient at 0 is 0."""
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0) of every element; the gradient at 0 is 0.
+
+    `inplace`, here and below, is accepted and ignored: nothing is ever overwritten.
+    """
     return ReLU.apply(input)
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, negative_slope * x elsewhere (Maas, Hannun and Ng 2013)."""
-    return LeakyReLU.apply(input, float(negative_slope))
+    return LeakyReLU.apply(floating(input), float(negative_slope))
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -220,9 +225,15 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     raise ArgumentError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
 
 
-def softplus(input: Tensor) -> Tensor:
-    """ln(1 + e^x) of every element: a smooth relu."""
-    return Softplus.apply(floating(input))
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """ln(1 + e^(beta x)) / beta of every element: a smooth relu, the sharper the larger beta.
+
+    PyTorch returns x itself where beta x > threshold. Here the formula holds everywhere, so that threshold is
+    accepted and ignored; for the default the difference is below 3e-9.
+    """
+    if not beta > 0:
+        raise ArgumentError(f"softplus: beta must be above 0, got {beta}")
+    return Softplus.apply(floating(input)) if beta == 1 else Softplus.apply(floating(input) * beta) / beta
 
 
 def softmax(input: Tensor, dim: int = -1) -> Tensor:
@@ -232,12 +243,14 @@ def softmax(input: Tensor, dim: int = -1) -> Tensor:
     >>> softmax(mg.tensor([1000.0, 1000.0]))
     tensor([0.5, 0.5])
     """
-    return Softmax.apply(floating(input), normalize_dim(dim, input.ndim, "softmax"))
+    axis = normalize_dim(dim, input.ndim, "softmax")
+    return Softmax.apply(floating(input), axis) if input.numel() else floating(input).clone()
 
 
 def log_softmax(input: Tensor, dim: int = -1) -> Tensor:
     """ln softmax(x) along `dim`, exact also where softmax is too small for a float."""
-    return LogSoftmax.apply(floating(input), normalize_dim(dim, input.ndim, "log_softmax"))
+    axis = normalize_dim(dim, input.ndim, "log_softmax")
+    return LogSoftmax.apply(floating(input), axis) if input.numel() else floating(input).clone()
 
 
 def logsumexp(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:

@@ -17,7 +17,8 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad.autograd import Function
-from minigrad.errors import ArgumentError, DtypeError, ShapeError, describe
+from minigrad.errors import ArgumentError, ShapeError, describe
+from minigrad.nn.functional.checks import check_positive, check_same_dtype
 from minigrad.shapes import as_int, output_size, pair
 from minigrad.tensor import Tensor
 
@@ -79,10 +80,10 @@ class Conv2d(Function):
     @staticmethod
     def forward(ctx, x, weight, bias, stride, padding, dilation, groups):
         xp = ctx.xp
-        N, (O, _, K, L) = x.shape[0], weight.shape
+        (N, C), (O, _, K, L) = x.shape[:2], weight.shape
         cols = im2col(xp, x, (K, L), stride, padding, dilation)
         P, Q = cols.shape[3:5]
-        cols = cols.reshape(groups, -1, P * Q * N)  # (G, C/G*K*L, P*Q*N)
+        cols = cols.reshape(groups, C // groups * K * L, P * Q * N)  # (G, C/G*K*L, P*Q*N)
         w = weight.reshape(groups, O // groups, cols.shape[1])  # (G, O/G, C/G*K*L)
         y = xp.matmul(w, cols).reshape(O, P, Q, N)
         if bias is not None:
@@ -105,7 +106,8 @@ class Conv2d(Function):
             gcols = xp.matmul(w.transpose(0, 2, 1), gy).reshape(C, *kernel, P, Q, N)
             gx = col2im(xp, gcols, x_shape, stride, padding, dilation)
         if ctx.needs_input_grad[1]:
-            gweight = xp.matmul(gy, cols.transpose(0, 2, 1)).reshape(weight.shape)
+            # (cols gy')', not gy cols': the same product, and BLAS is faster with the longer side in front
+            gweight = xp.matmul(cols, gy.transpose(0, 2, 1)).transpose(0, 2, 1).reshape(weight.shape)
         if ctx.needs_input_grad[2]:
             gbias = gy.sum(axis=2).reshape(O)
         return gx, gweight, gbias
@@ -154,27 +156,31 @@ def conv2d(
             )
         )
     O, per_group, K, L = weight.shape
-    if input.shape[1] != per_group * groups or O % groups:
+    facts = [
+        ("x", input.shape, "N C H W"),
+        ("weight", weight.shape, "O C/groups K L"),
+        ("groups", groups, ""),
+    ]
+    if input.shape[1] != per_group * groups:
         raise ShapeError(
             describe(
-                f"conv2d: weight expects {per_group * groups} input channels, x has {input.shape[1]}"
-                if input.shape[1] != per_group * groups
-                else f"conv2d: {O} output channels cannot be split into {groups} groups",
-                [
-                    ("x", input.shape, "N C H W"),
-                    ("weight", weight.shape, "O C/groups K L"),
-                    ("groups", groups, ""),
-                ],
+                f"conv2d: weight expects {per_group * groups} input channels, x has {input.shape[1]}",
+                facts,
                 f"the layer before must output {per_group * groups} channels, "
                 f"or use Conv2d({input.shape[1]}, {O}, {K if K == L else (K, L)})",
             )
         )
+    if O % groups:
+        raise ShapeError(
+            describe(
+                f"conv2d: {O} output channels cannot be split into {groups} groups",
+                facts,
+                f"use a multiple of {groups} as the number of output channels",
+            )
+        )
     if bias is not None and bias.shape != (O,):
         raise ShapeError(f"conv2d: bias has shape {bias.shape}, expected ({O},)")
-    if input.dtype != weight.dtype:
-        raise DtypeError(
-            f"conv2d: x is {input.dtype}, weight is {weight.dtype}; convert one, for example x.to(weight.dtype)"
-        )
+    check_same_dtype("conv2d", x=input, weight=weight, bias=bias)
     around = _padding(input, (K, L), stride, padding, dilation)
     if isinstance(around, Tensor):  # "same" with an even kernel: one side was padded by hand
         input, around = around, (0, 0)
@@ -182,7 +188,8 @@ def conv2d(
         if output_size(size, k, s, p, d) < 1 or min(k, size + 2 * p) < 1:
             raise ShapeError(
                 describe(
-                    f"conv2d: the kernel spans {d * (k - 1) + 1} along {axis}, but x with its padding has {size + 2 * p}",
+                    f"conv2d: the kernel spans {d * (k - 1) + 1} along {axis}, "
+                    f"but x with its padding has {size + 2 * p}",
                     [
                         ("x", input.shape, "N C H W"),
                         ("weight", weight.shape, "O C/groups K L"),
@@ -192,14 +199,6 @@ def conv2d(
                 )
             )
     return Conv2d.apply(input, weight, bias, stride, around, dilation, groups)
-
-
-def check_positive(operation: str, **values: tuple[int, ...]) -> None:
-    """Refuse strides, dilations and the like below 1."""
-    for name, numbers in values.items():
-        if min(numbers) < 1:
-            shown = numbers[0] if len(set(numbers)) == 1 else numbers
-            raise ArgumentError(f"{operation}: {name} must be at least 1, got {shown}")
 
 
 def _padding(x: Tensor, kernel: Pair, stride: Pair, padding: Any, dilation: Pair) -> Pair | Tensor:

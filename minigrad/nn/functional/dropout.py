@@ -15,8 +15,10 @@ from minigrad.tensor import Tensor
 __all__ = ["dropout"]
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each element with probability p, and scale the others by 1 / (1 - p).
+
+    `inplace` is accepted and ignored: nothing is ever overwritten.
 
     >>> import minigrad as mg
     >>> y = dropout(mg.ones(1000), p=0.2)

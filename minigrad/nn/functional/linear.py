@@ -8,7 +8,8 @@ The layer is in `nn/linear.py`.
 from __future__ import annotations
 
 from minigrad.autograd import Function
-from minigrad.errors import DtypeError, ShapeError, describe
+from minigrad.errors import ShapeError, describe
+from minigrad.nn.functional.checks import check_same_dtype
 from minigrad.tensor import Tensor
 
 __all__ = ["linear"]
@@ -65,8 +66,5 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ShapeError(f"linear: bias has shape {bias.shape}, expected ({weight.shape[0]},)")
-    if input.dtype != weight.dtype:
-        raise DtypeError(
-            f"linear: x is {input.dtype}, weight is {weight.dtype}; convert one, for example x.to(weight.dtype)"
-        )
+    check_same_dtype("linear", x=input, weight=weight, bias=bias)
     return Linear.apply(input, weight, bias)

@@ -1,7 +1,7 @@
 """Losses: how far a prediction is from the truth, as one number.
 
     cross entropy   -ln softmax(x)[label]              mean squared error   (x - t)^2
-    L1              |x - t|                            smooth L1            d^2 / (2 beta) near 0, else |d| - beta/2
+    L1              |x - t|                            smooth L1     d^2 / (2 beta) near 0, else |d| - beta/2
     binary cross entropy of logits  -t ln s(x) - (1 - t) ln(1 - s(x)), s the sigmoid
 
 Labels are checked before they reach an index: on a GPU a label outside the range would silently pick
@@ -14,9 +14,10 @@ from typing import Any
 
 from minigrad.autograd import Function
 from minigrad.creation import arange
-from minigrad.errors import ArgumentError, DtypeError, LabelError, ShapeError, describe
+from minigrad.errors import ArgumentError, DeviceError, DtypeError, LabelError, ShapeError, describe
 from minigrad.functions import where
 from minigrad.nn.functional.activation import log_softmax, softplus
+from minigrad.nn.functional.checks import check_same_dtype
 from minigrad.tensor import Tensor
 
 __all__ = [
@@ -65,8 +66,8 @@ def check_labels(operation: str, labels: Tensor, classes: int, ignore_index: int
         place = int(wrong.reshape(-1).argmax())
         value = int(array.reshape(-1)[place])
         raise LabelError(
-            f"{operation}: label {value} at place {place} is out of range: with {classes} classes labels go from 0 "
-            f"to {classes - 1}"
+            f"{operation}: label {value} at place {place} is out of range: "
+            f"with {classes} classes labels go from 0 to {classes - 1}"
         )
 
 
@@ -99,34 +100,59 @@ def nll_loss(
         weight: one weight a class; the mean divides by the sum of the weights used.
         ignore_index: examples with this label count for nothing.
         reduction: "mean", "sum" or "none".
+
+    Raises:
+        LabelError: a label outside 0 .. classes - 1, named with its place.
     """
-    if input.ndim == 1:
-        return nll_loss(input.unsqueeze(0), target.reshape(1), weight, ignore_index, reduction).reshape(
-            () if reduction != "none" else target.shape
+    return _nll("nll_loss", input, target, weight, ignore_index, reduction)
+
+
+def _nll(
+    operation: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+) -> Tensor:
+    """nll_loss, with the name of the operation for its errors."""
+    if input.ndim == 1 and target.numel() == 1:  # one example without a batch
+        one = input.unsqueeze(0), target.reshape(1)
+        return _nll(operation, *one, weight, ignore_index, reduction).reshape(
+            target.shape if reduction == "none" else ()
         )
-    classes = input.shape[1] if input.ndim > 1 else 0
-    if input.ndim < 1 or target.shape != (input.shape[0], *input.shape[2:]):
+    if input.ndim < 2 or target.shape != (input.shape[0], *input.shape[2:]):
         raise ShapeError(
             describe(
-                "nll_loss: input and target do not fit",
+                f"{operation}: input and target do not fit",
                 [("input", input.shape, "N classes ..."), ("target", target.shape, "N ...")],
                 "target holds one label for each example, not one-hot rows",
             )
         )
-    check_labels("nll_loss", target, classes, ignore_index)
+    if input.device != target.device:
+        raise DeviceError(
+            f"{operation}: input is on {input.device}, target on {target.device}; move one with .to()"
+        )
+    classes = input.shape[1]
+    _check_weight(operation, input, weight, classes)
+    check_labels(operation, target, classes, ignore_index)
     rows = input.permute(0, *range(2, input.ndim), 1).reshape(-1, classes) if input.ndim > 2 else input
     labels = target.reshape(-1).long().detach()
     used = labels != ignore_index
     labels = labels.masked_fill(~used, 0)
     losses = -Pick.apply(rows, labels.array)  # (N...,)
-    if weight is not None and weight.shape != (classes,):
-        raise ShapeError(f"nll_loss: weight has shape {weight.shape}, expected ({classes},)")
-    if weight is None and ignore_index >= 0 or weight is not None or bool((~used).any()):
+    if weight is not None or ignore_index >= 0 or bool((~used).any()):
         share = used.to(input.dtype) if weight is None else weight.detach()[labels] * used.to(input.dtype)
         losses = losses * share
         if reduction == "mean":
-            return losses.sum() / share.sum()
+            return losses.sum() / _not_zero(share.sum())
     return reduce(losses.reshape(target.shape), reduction)
+
+
+def _check_weight(operation: str, input: Tensor, weight: Tensor | None, classes: int) -> None:
+    if weight is not None and weight.shape != (classes,):
+        raise ShapeError(f"{operation}: weight has shape {weight.shape}, expected ({classes},)")
+    check_same_dtype(operation, input=input, weight=weight)
+
+
+def _not_zero(total: Tensor) -> Tensor:
+    """NaN instead of 0: the mean over no example at all is NaN, without a warning."""
+    return where(total == 0, float("nan"), total)
 
 
 def cross_entropy(
@@ -145,6 +171,9 @@ def cross_entropy(
         weight, ignore_index, reduction: as for `nll_loss`.
         label_smoothing: this share of the truth is spread evenly over all classes (Szegedy et al. 2016).
 
+    Raises:
+        LabelError: a label outside 0 .. classes - 1, named with its place.
+
     >>> import minigrad as mg
     >>> cross_entropy(mg.tensor([[0.0, 0.0]]), mg.tensor([1]))  # ln 2
     tensor(0.6931)
@@ -154,10 +183,13 @@ def cross_entropy(
     dim = 1 if input.ndim > 1 else 0
     if input.ndim == 0:
         raise ShapeError("cross_entropy: input must have shape (N, classes), got ()")
+    _check_weight("cross_entropy", input, weight, input.shape[dim])
     log_p = log_softmax(input, dim)
     if target.shape == input.shape and target.dtype.kind == "f":
+        if ignore_index >= 0:
+            raise ArgumentError("cross_entropy: ignore_index needs labels, not probabilities")
         return _soft_cross_entropy(log_p, target, weight, reduction, label_smoothing, dim)
-    likelihood = nll_loss(log_p, target, weight, ignore_index, reduction)
+    likelihood = _nll("cross_entropy", log_p, target, weight, ignore_index, reduction)
     if label_smoothing == 0:
         return likelihood
     classes = input.shape[dim]
@@ -168,7 +200,7 @@ def cross_entropy(
     if reduction == "mean":
         safe = target.masked_fill(target == ignore_index, 0)
         total = used.sum() if weight is None else (weight.detach()[safe] * used).sum()
-        spread = spread.sum() / total
+        spread = spread.sum() / _not_zero(total)
     else:
         spread = reduce(spread, reduction)
     return (1 - label_smoothing) * likelihood + label_smoothing / classes * spread

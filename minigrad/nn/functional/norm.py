@@ -23,8 +23,9 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad.autograd import Function
-from minigrad.errors import ArgumentError, DtypeError, ShapeError, describe
+from minigrad.errors import ArgumentError, ShapeError, describe
 from minigrad.grad_mode import no_grad
+from minigrad.nn.functional.checks import check_floating, check_same_dtype
 from minigrad.tensor import Tensor
 
 __all__ = [
@@ -63,11 +64,11 @@ def normalize_backward(gxhat: Any, xhat: Any, inv_std: Any, axes: tuple[int, ...
 
 
 def count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
-    """How many values are averaged: M."""
+    """How many values are averaged: M; 1 for an empty batch, whose sums are 0 and stay 0."""
     M = 1
     for axis in axes:
         M *= shape[axis]
-    return M
+    return max(M, 1)
 
 
 def channel_axes(ndim: int) -> tuple[int, ...]:
@@ -186,11 +187,11 @@ def batch_norm_train(
             [ 1.]]), tensor([2.]), tensor([1.]))
     """
     _check(input, weight, bias)
-    M = count(input.shape, channel_axes(input.ndim))
-    if M == 1 or (M == 0 and input.shape[1]):
+    if input.numel() == input.shape[1] > 0:
         raise ArgumentError(
-            f"batch_norm: expected more than 1 value per channel when training, got input of shape {input.shape}; "
-            "a single value minus its own mean is 0, so nothing would be learned: use a larger batch "
+            "batch_norm: expected more than 1 value per channel when training, "
+            f"got input of shape {input.shape}; a single value minus its own mean is 0, "
+            "so nothing would be learned: use a larger batch "
             "(drop_last=True drops a last batch of one), or .eval()"
         )
     return BatchNormTrain.apply(input, weight, bias, eps)
@@ -215,8 +216,10 @@ def update_running_statistics(
     """Move the running statistics towards those of a batch; `momentum` weighs the new batch.
 
     running = (1 - momentum) running + momentum new. The variance of a batch, divided by M, is too small on
-    average by (M - 1)/M; the running one is corrected for that.
+    average by (M - 1)/M; the running one is corrected for that. An empty batch, M = 0, moves nothing.
     """
+    if M == 0:
+        return
     with no_grad():
         running_mean += momentum * (mean - running_mean)
         running_var += momentum * (var * (M / (M - 1)) - running_var)
@@ -239,9 +242,10 @@ def batch_norm(
                 "batch_norm: evaluation needs running_mean and running_var; pass training=True without"
             )
         return batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
+    _check(input, running_mean, running_var)
     y, mean, var = batch_norm_train(input, weight, bias, eps)
     if running_mean is not None and running_var is not None:
-        M = count(input.shape, channel_axes(input.ndim))
+        M = input.numel() // max(input.shape[1], 1)
         update_running_statistics(running_mean, running_var, mean, var, M, momentum)
     return y
 
@@ -269,6 +273,8 @@ def layer_norm(
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and p.shape != shape:
             raise ShapeError(f"layer_norm: {name} has shape {p.shape}, expected {shape}")
+    check_floating("layer_norm", input)
+    check_same_dtype("layer_norm", x=input, weight=weight, bias=bias)
     axes = tuple(range(input.ndim - len(shape), input.ndim))
     y = Normalize.apply(input, axes, eps)
     y = y if weight is None else y * weight
@@ -310,6 +316,7 @@ def _check(
     """Refuse inputs without channels, parameters of another size, and mixed dtypes."""
     if x.ndim < 2 or (dims is not None and x.ndim not in dims):
         raise ShapeError(f"{operation}: x must have shape (N, C), (N, C, L) or (N, C, H, W), got {x.shape}")
+    check_floating(operation, x)
     for p in per_channel:
         if p is None:
             continue
@@ -321,7 +328,4 @@ def _check(
                     f"use {x.shape[1]} as the layer's number of channels",
                 )
             )
-        if p.dtype != x.dtype:
-            raise DtypeError(
-                f"{operation}: x is {x.dtype}, the layer {p.dtype}; convert one, for example model.double()"
-            )
+        check_same_dtype(operation, x=x, layer=p)

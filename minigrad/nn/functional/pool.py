@@ -16,9 +16,10 @@ import numpy as np
 
 from minigrad.autograd import Function
 from minigrad.errors import ArgumentError, ShapeError, describe
-from minigrad.nn.functional.conv import check_positive
+from minigrad.nn.functional.checks import check_positive
 from minigrad.shapes import as_int, output_size, pair
 from minigrad.tensor import Tensor
+from minigrad.tensor_base import floating
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
 
@@ -31,7 +32,7 @@ Pair = tuple[int, int]
 def surround(
     xp: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, out: Pair, value: Any
 ) -> Any:
-    """x (N, C, H, W) with `value` around it, as far as the last window reaches; x itself if that is inside."""
+    """x (N, C, H, W) with `value` around it as far as the last window reaches; x itself if that is inside."""
     N, C, H, W = x.shape
     reach = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(out, stride, dilation, kernel, strict=True)]
     if padding == (0, 0) and reach[0] <= H and reach[1] <= W:
@@ -54,18 +55,30 @@ def taps(kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[tuple[sl
     ]
 
 
+def first_inside(kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, out: Pair) -> np.ndarray:
+    """The number of the first tap of each window (P, Q) that lies in the picture and not in the padding."""
+    rows, columns = (
+        np.maximum(0, -((np.arange(n) * s - p) // d))  # the smallest i >= 0 with i d >= p - n s
+        for n, s, p, d in zip(out, stride, padding, dilation, strict=True)
+    )
+    return rows[:, None] * kernel[1] + columns
+
+
 def max_pool_forward(xp: Any, x: Any, windows: list[tuple[slice, slice]]) -> tuple[Any, Any]:
     """Framed x -> y (N, C, P, Q) and the number of the winning tap (N, C, P, Q).
 
-    A later tap wins only if it is larger, so the first of equals stays; a NaN wins over everything.
+    The winner is the first tap that equals the maximum, so its number is how many taps before it do not.
+    A NaN wins over everything; it equals nothing, so it counts as the last tap.
     """
-    y = x[:, :, windows[0][0], windows[0][1]]
+    values = [x[:, :, rows, columns] for rows, columns in windows]
+    y = values[0] if len(values) > 1 else values[0].copy()  # never a view of x
+    for value in values[1:]:
+        y = xp.maximum(y, value)
     winner = xp.zeros_like(y, dtype="uint8" if len(windows) <= 256 else "int64")
-    for t, (rows, columns) in enumerate(windows[1:], start=1):
-        tap = x[:, :, rows, columns]
-        better = (tap > y) | (tap != tap)
-        y = xp.where(better, tap, y)
-        winner = xp.where(better, winner.dtype.type(t), winner)
+    missed = True  # whether all taps so far are smaller than the maximum
+    for value in values[:-1]:
+        missed = missed & (value != y)
+        winner = winner + missed
     return y, winner
 
 
@@ -82,12 +95,15 @@ class MaxPool2d(Function):
         framed = surround(xp, x, kernel, stride, padding, dilation, out, lowest)
         ctx.windows = taps(kernel, stride, dilation, out)
         y, ctx.winner = max_pool_forward(xp, framed, ctx.windows)
+        if padding != (0, 0):  # a picture may be as low as the padding, which must not win even then
+            first = first_inside(kernel, stride, padding, dilation, out)
+            ctx.winner = xp.maximum(ctx.winner, xp.asarray(first.astype(ctx.winner.dtype)))
         ctx.x_shape, ctx.framed_shape, ctx.padding = x.shape, framed.shape, padding
         if not return_indices:
             return y
         # where the winner lies in one picture, counted row by row
         winner = ctx.winner.astype("int64")
-        H, W = x.shape[2:]
+        W = x.shape[3]
         row = xp.arange(out[0]).reshape(-1, 1) * stride[0] - padding[0] + winner // kernel[1] * dilation[0]
         column = xp.arange(out[1]) * stride[1] - padding[1] + winner % kernel[1] * dilation[1]
         return y, row * W + column
@@ -142,7 +158,8 @@ def _geometry(
     check_positive(name, kernel_size=kernel, stride=steps, dilation=spread)
     if min(around) < 0 or any(2 * p > k for p, k in zip(around, kernel, strict=True)):
         raise ArgumentError(
-            f"{name}: padding must be between 0 and half of kernel_size, got padding {around} for kernel_size {kernel}"
+            f"{name}: padding must be between 0 and half of kernel_size, "
+            f"got padding {around} for kernel_size {kernel}"
         )
     if x.ndim != 4:
         raise ShapeError(f"{name}: x must have shape (N, C, H, W) or (C, H, W), got {x.shape}")
@@ -237,7 +254,7 @@ def avg_pool2d(
             for n, k, s, p, m in zip(input.shape[2:], kernel, steps, around, out, strict=True)
         )
         divisor = rows[:, None] * columns  # (P, Q)
-    return AvgPool2d.apply(input, kernel, steps, around, out, divisor)
+    return AvgPool2d.apply(floating(input), kernel, steps, around, out, divisor)
 
 
 def _counts(size: int, kernel: int, stride: int, padding: int, out: int, include_pad: bool) -> np.ndarray:
@@ -264,6 +281,11 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int 
             f"adaptive_avg_pool2d: x must have shape (N, C, H, W) or (C, H, W), got {input.shape}"
         )
     wanted = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    if len(wanted) != 2:
+        raise ArgumentError(
+            f"adaptive_avg_pool2d: output_size must be one whole number or two, got {output_size!r}"
+        )
+    input = floating(input)
     H, W = input.shape[-2:]
     P, Q = (n if w is None else as_int(w, "output_size") for w, n in zip(wanted, (H, W), strict=True))
     check_positive("adaptive_avg_pool2d", output_size=(P, Q))

@@ -1,0 +1,266 @@
+"""`minigrad.compile(model)`: the same model, with runs of layers replaced by fused operations.
+
+It looks through the model for `Sequential`s, and in each for the runs that have a fused operation:
+
+    Conv2d [BatchNorm2d] [Sigmoid | ReLU | Tanh] [MaxPool2d(2, 2)]      at least two of them
+    Linear [BatchNorm1d] [Sigmoid | ReLU | Tanh]                        at least two of them
+
+A fused run uses the parameters and buffers of its layers, which stay where they are: the state dict, the
+optimizer, and `train()` and `eval()` work as before. Everything else runs as it was. So does a run for which
+the fused operation cannot stand in: on a GPU, with hooks on its layers, in evaluation mode while gradients
+are asked for, with batch norm that keeps no running statistics.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from minigrad.autograd import Variable
+from minigrad.backend import device_of
+from minigrad.errors import ArgumentError
+from minigrad.grad_mode import is_grad_enabled
+from minigrad.nn.activation import ReLU, Sigmoid, Tanh
+from minigrad.nn.containers import Sequential
+from minigrad.nn.conv import Conv2d
+from minigrad.nn.functional.fused import BlockOptions, ConvBlock, LinearBlock
+from minigrad.nn.linear import Linear
+from minigrad.nn.module import Module
+from minigrad.nn.norm import BatchNorm1d, BatchNorm2d
+from minigrad.nn.pool import MaxPool2d
+from minigrad.shapes import output_size, pair
+
+__all__ = ["FusedRun", "FusedSequential", "compile"]
+
+ACTIVATIONS: dict[type, str] = {Sigmoid: "sigmoid", ReLU: "relu", Tanh: "tanh"}
+
+
+def compile(model: Module) -> Module:
+    """The same model, faster: runs of layers become fused operations on the same parameters and buffers.
+
+    The result has the layers, the state dict and the methods of `model`, and shares its parameters: training
+    one trains the other. Modules that hold a `Sequential` are copied on the way down to it, layers are not.
+
+    >>> import minigrad as mg
+    >>> from minigrad import nn
+    >>> net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Sigmoid(), nn.Linear(3, 2))
+    >>> fast = mg.compile(net)
+    >>> list(fast.state_dict()) == list(net.state_dict())
+    True
+    >>> fast
+    Sequential(
+      (0-2): fused Linear + BatchNorm1d + Sigmoid
+        (0): Linear(in_features=4, out_features=3, bias=True)
+        (1): BatchNorm1d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+        (2): Sigmoid()
+      (3): Linear(in_features=3, out_features=2, bias=True)
+    )
+    """
+    if not isinstance(model, Module):
+        raise ArgumentError(f"compile: expected a Module, got {type(model).__name__}")
+    return _rebuild(model, {})
+
+
+def _rebuild(module: Module, done: dict[int, Module]) -> Module:
+    """`module` with every Sequential in it replaced; the module itself if there is none."""
+    if id(module) not in done:
+        children = [(name, child, _rebuild(child, done)) for name, child in module.named_children()]
+        if type(module) is Sequential:
+            done[id(module)] = FusedSequential(module, [(name, new) for name, _, new in children])
+        elif any(new is not child for _, child, new in children):
+            twin = copy.copy(module)
+            for name, _, new in children:
+                setattr(twin, name, new)
+            done[id(module)] = twin
+        else:
+            done[id(module)] = module
+    return done[id(module)]
+
+
+class FusedRun:
+    """One run of layers: their fused operation where it can stand in, the layers themselves elsewhere.
+
+    Attributes:
+        names: the layers' names in their Sequential.
+        layers: the layers.
+    """
+
+    def __init__(self, named: list[tuple[str, Module]]):
+        self.names = [name for name, _ in named]
+        self.layers = [layer for _, layer in named]
+        self.main = self.layers[0]
+        self.norm: Any = next((m for m in self.layers if isinstance(m, (BatchNorm1d, BatchNorm2d))), None)
+        activation = next((ACTIVATIONS[type(m)] for m in self.layers if type(m) in ACTIVATIONS), "identity")
+        self.pooled = isinstance(self.layers[-1], MaxPool2d)
+        self.options = BlockOptions(activation, None, self.pooled)
+        if isinstance(self.main, Conv2d):
+            self.options = BlockOptions(activation, None, self.pooled, self.main.stride, self.main.padding)  # type: ignore[arg-type]
+
+    @property
+    def title(self) -> str:
+        return "fused " + " + ".join(type(layer).__name__ for layer in self.layers)
+
+    def __call__(self, x: Any) -> Any:
+        if not self._fits(x):
+            for layer in self.layers:
+                x = layer(x)
+            return x
+        weight, bias = self.main.weight, self.main.bias  # type: ignore[attr-defined]
+        operation: Any = ConvBlock if isinstance(self.main, Conv2d) else LinearBlock
+        if self.norm is None:
+            return operation.apply(x, weight, bias, None, None, self.options)
+        norm = self.norm
+        if not norm.training:
+            scale, shift = norm.scale_and_shift()
+            folded = weight.detach() * scale.reshape(-1, *[1] * (weight.ndim - 1))
+            shift = shift if bias is None else shift + bias.detach() * scale
+            return operation.apply(x, folded, shift, None, None, self.options)
+        options = replace(self.options, eps=norm.eps)
+        y, mean, var = operation.apply(x, weight, bias, norm.weight, norm.bias, options)
+        norm.track(mean, var, y_count(x, weight, self.options))
+        return y
+
+    def _fits(self, x: Any) -> bool:
+        """Whether the fused operation gives what the layers would give, for this input and now."""
+        layers, main, norm = self.layers, self.main, self.norm
+        if any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers):
+            return False
+        weight = main.weight  # type: ignore[attr-defined]
+        if (
+            not isinstance(x, Variable)
+            or device_of(x.array).type != "cpu"
+            or device_of(weight.array).type != "cpu"
+        ):
+            return False
+        if x.array.dtype != weight.array.dtype or x.array.dtype.kind != "f":
+            return False
+        if x.array.ndim != (4 if isinstance(main, Conv2d) else 2) or 0 in x.array.shape:
+            return False  # the layers have an error for what does not fit, and know about empty batches
+        if x.array.shape[1] != weight.array.shape[1]:
+            return False
+        if isinstance(main, Conv2d) and not self._windows_fit(x.array.shape):
+            return False
+        if norm is None:
+            return True
+        if norm.weight is not None and norm.weight.array.dtype != x.array.dtype:
+            return False
+        if norm.training:
+            return y_count(x, weight, self.options) > 1  # one value per channel: the layer's error
+        wanted = x.requires_grad or any(p.requires_grad for layer in layers for p in layer.parameters())
+        return norm.running_mean is not None and not (is_grad_enabled() and wanted)
+
+    def _windows_fit(self, shape: tuple[int, ...]) -> bool:
+        conv: Any = self.main
+        sizes = [
+            output_size(size, k, s, p)
+            for size, k, s, p in zip(shape[2:], conv.kernel_size, conv.stride, conv.padding, strict=True)
+        ]
+        return min(sizes) > 0 and not (self.pooled and (sizes[0] % 2 or sizes[1] % 2))
+
+
+def y_count(x: Any, weight: Any, options: BlockOptions) -> int:
+    """M: values per channel that batch norm sees."""
+    count = x.array.shape[0]
+    for size, k, s, p in zip(
+        x.array.shape[2:], weight.array.shape[2:], options.stride, options.padding, strict=False
+    ):
+        count *= output_size(size, k, s, p)
+    return int(count)
+
+
+def find_runs(named: list[tuple[str, Module]]) -> list[list[tuple[str, Module]]]:
+    """The layers of a Sequential in runs; a run of one layer stays as it is.
+
+    >>> from minigrad import nn
+    >>> layers = [nn.Conv2d(1, 6, 5), nn.BatchNorm2d(6), nn.Sigmoid(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(9, 2)]
+    >>> [len(run) for run in find_runs([(str(i), layer) for i, layer in enumerate(layers)])]
+    [4, 1, 1]
+    """
+    runs: list[list[tuple[str, Module]]] = []
+    i = 0
+    while i < len(named):
+        length = _run_length([layer for _, layer in named[i:]])
+        runs.append(named[i : i + length])
+        i += length
+    return runs
+
+
+def _run_length(layers: list[Module]) -> int:
+    """How many of the first layers one fused operation can do; 1 if none."""
+    main = layers[0]
+    if type(main) is Conv2d:
+        if main.groups != 1 or main.dilation != (1, 1) or isinstance(main.padding, str):
+            return 1
+        norm_type, features = BatchNorm2d, main.out_channels
+    elif type(main) is Linear:
+        norm_type, features = BatchNorm1d, main.out_features  # type: ignore[assignment]
+    else:
+        return 1
+    n = 1
+    if n < len(layers) and type(layers[n]) is norm_type and layers[n].num_features == features:  # type: ignore[attr-defined]
+        n += 1
+    if n < len(layers) and type(layers[n]) in ACTIVATIONS:
+        n += 1
+    if type(main) is Conv2d and n > 1 and n < len(layers) and _pools_by_two(layers[n]):
+        n += 1
+    return n
+
+
+def _pools_by_two(layer: Module) -> bool:
+    return (
+        type(layer) is MaxPool2d
+        and pair(layer.kernel_size) == pair(layer.stride) == (2, 2)
+        and pair(layer.padding) == (0, 0)
+        and pair(layer.dilation) == (1, 1)
+        and not layer.return_indices
+    )
+
+
+class FusedSequential(Sequential):
+    """A Sequential that runs its layers in fused runs; the layers are its children under their own names."""
+
+    def __init__(self, source: Sequential, children: list[tuple[str, Module]]):
+        super().__init__()
+        self._steps: list[Any] | None = None
+        self.training = source.training
+        self._forward_hooks, self._forward_pre_hooks = source._forward_hooks, source._forward_pre_hooks
+        for name, child in children:
+            setattr(self, name, child)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, Module):
+            super().__setattr__("_steps", None)  # the runs are looked for again
+
+    def steps(self) -> list[Any]:
+        """What is called one after the other: fused runs, and single layers."""
+        if self._steps is None:
+            runs = find_runs(list(self.named_children()))
+            self._steps = [FusedRun(run) if len(run) > 1 else run[0][1] for run in runs]
+        return self._steps
+
+    def forward(self, x: Any) -> Any:
+        for step in self.steps():
+            x = step(x)
+        return x
+
+    def named_steps(self) -> Iterator[tuple[str, Any]]:
+        """(name, what is called), a fused run counting as one: ("0-3", FusedRun), ("4", Flatten()) ..."""
+        names = {id(child): name for name, child in self.named_children()}
+        for step in self.steps():
+            if isinstance(step, FusedRun):
+                yield f"{step.names[0]}-{step.names[-1]}", step
+            else:
+                yield names[id(step)], step
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, step in self.named_steps():
+            if isinstance(step, FusedRun):
+                lines.append(f"  ({name}): {step.title}")
+                lines += [f"    ({n}): {layer!r}" for n, layer in zip(step.names, step.layers, strict=True)]
+            else:
+                lines.append(f"  ({name}): " + repr(step).replace("\n", "\n  "))
+        return "\n".join(["Sequential(", *lines, ")"])

@@ -1,0 +1,94 @@
+"""Fully connected layer, batch norm and activation as one operation.
+
+    y = act(gamma (W x + b - mean) / sqrt(var + eps) + beta)
+
+The batch is the last dimension, (features, N), so a feature's statistics are those of a row. The formulas are
+those of `block.py`; here every array is small, and what counts is to make few of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigrad.kernels.cpu.activation import activate, scale_by_derivative
+from minigrad.kernels.cpu.block import Normalisation
+from minigrad.kernels.cpu.memory import empty
+from minigrad.kernels.cpu.threads import add_in_order, run_shards, shards
+
+__all__ = ["SavedDense", "dense_backward", "dense_forward"]
+
+SHARD = 128  # examples in one matrix product: the same pieces for every number of threads
+
+
+@dataclass
+class SavedDense:
+    """What backward needs."""
+
+    activation: str
+    x: np.ndarray  # (in, N)
+    weight: np.ndarray  # (out, in)
+    y: np.ndarray  # (out, N)
+    xhat: np.ndarray | None = None  # (out, N)
+    gamma: np.ndarray | None = None
+    inv_std: np.ndarray | None = None  # (out, 1)
+
+
+def product(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """weight (out, in) @ x (in, N), in shards of the batch."""
+    out = empty((weight.shape[0], x.shape[1]), x.dtype)
+    parts = shards(x.shape[1], SHARD)
+    run_shards(lambda k: np.matmul(weight, x[:, parts[k]], out=out[:, parts[k]]), len(parts))
+    return out
+
+
+def dense_forward(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, norm: Normalisation | None, activation: str
+) -> tuple[np.ndarray, SavedDense, np.ndarray | None, np.ndarray | None]:
+    """x (N, in) -> y (N, out), what backward needs, and the batch's mean and var (out,)."""
+    xt = np.ascontiguousarray(x.T)
+    z = product(weight, xt)
+    saved = SavedDense(activation, xt, weight, z)
+    if norm is None:
+        if bias is not None:
+            z += bias[:, None]
+        activate(activation, z)
+        return z.T, saved, None, None
+    N = z.shape[1]
+    mean = z.sum(axis=1, keepdims=True) / N
+    z -= mean
+    var = np.einsum("on,on->o", z, z)[:, None] / N
+    saved.inv_std = 1 / np.sqrt(var + norm.eps)
+    saved.gamma = norm.gamma
+    z *= saved.inv_std
+    saved.xhat = z
+    y = z.copy() if norm.gamma is None else np.multiply(z, norm.gamma[:, None], out=empty(z.shape, z.dtype))
+    if norm.beta is not None:
+        y += norm.beta[:, None]
+    saved.y = activate(activation, y)
+    mean = mean[:, 0] if bias is None else mean[:, 0] + bias
+    return y.T, saved, mean, var[:, 0]
+
+
+def dense_backward(saved: SavedDense, gy: np.ndarray, need_x: bool) -> dict[str, Any]:
+    """gy (N, out) -> gradients of x, weight, bias, gamma and beta, by name."""
+    gyt = np.ascontiguousarray(gy.T)  # (out, N)
+    gz = scale_by_derivative(saved.activation, saved.y, gyt, empty(gyt.shape, gyt.dtype))
+    N = gz.shape[1]
+    gbeta = gz.sum(axis=1)
+    result: dict[str, Any] = {"bias": gbeta}
+    if saved.xhat is not None and saved.inv_std is not None:
+        ggamma = np.einsum("on,on->o", gz, saved.xhat)
+        result = {"bias": np.zeros_like(gbeta), "gamma": ggamma, "beta": gbeta}
+        gz -= gbeta[:, None] / N
+        gz -= saved.xhat * (ggamma / N)[:, None]
+        gz *= saved.inv_std if saved.gamma is None else saved.inv_std * saved.gamma[:, None]
+    parts = shards(N, SHARD)
+    result["weight"] = add_in_order(
+        run_shards(lambda k: gz[:, parts[k]] @ saved.x[:, parts[k]].T, len(parts))
+    )
+    if need_x:
+        result["x"] = product(np.ascontiguousarray(saved.weight.T), gz).T
+    return result

@@ -1,0 +1,91 @@
+"""Runs of layers as one operation: what `minigrad.compile` puts in their place.
+
+    conv_block    conv2d -> batch norm -> activation -> 2x2 max pooling      (batch norm, pooling optional)
+    linear_block  linear -> batch norm -> activation                         (batch norm optional)
+
+Each equals the layers one after the other, to float precision, in its result, its gradients and the batch
+statistics. The arithmetic is in `kernels/cpu/block.py` and `kernels/cpu/dense.py`; this file only joins it to
+the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from minigrad.autograd import Function
+from minigrad.kernels.cpu import block, dense
+from minigrad.kernels.cpu.conv import make_plan
+
+__all__ = ["BlockOptions", "ConvBlock", "LinearBlock"]
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """What is not a tensor in a block.
+
+    Attributes:
+        activation: "identity", "relu", "sigmoid" or "tanh".
+        eps: of batch norm; None for a block without it.
+        pooled: whether a 2x2 max pooling with stride 2 follows.
+        stride, padding: of the convolution.
+    """
+
+    activation: str
+    eps: float | None = None
+    pooled: bool = False
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+
+    def normalisation(self, gamma: Any, beta: Any) -> block.Normalisation | None:
+        return None if self.eps is None else block.Normalisation(gamma, beta, self.eps)
+
+
+class ConvBlock(Function):
+    """x (N, C, H, W) -> y, and with batch norm the mean and var (O,) of the batch."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, gamma, beta, options):
+        plan = make_plan(
+            x.shape[1:], weight.shape, options.stride, options.padding, options.pooled, x.dtype.itemsize
+        )
+        norm = options.normalisation(gamma, beta)
+        ctx.save_for_backward(x, weight, gamma)  # so that a write to one of them is noticed
+        keep = any(ctx.needs_input_grad)
+        y, ctx.saved, mean, var = block.forward(
+            x, weight, bias, norm, options.activation, plan, options.pooled, keep
+        )
+        if norm is None:
+            return y
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var
+
+    @staticmethod
+    def backward(ctx, gy, *_):
+        need = ctx.needs_input_grad
+        found = block.backward(ctx.saved, gy, need[0])
+        names = ("x", "weight", "bias", "gamma", "beta")
+        return tuple(found[name] if wanted else None for name, wanted in zip(names, need, strict=False))
+
+
+class LinearBlock(Function):
+    """x (N, in) -> y (N, out), and with batch norm the mean and var (out,) of the batch."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, gamma, beta, options):
+        norm = options.normalisation(gamma, beta)
+        ctx.save_for_backward(x, weight, gamma)
+        y, ctx.saved, mean, var = dense.dense_forward(x, weight, bias, norm, options.activation)
+        if norm is None:
+            return y
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var
+
+    @staticmethod
+    def backward(ctx, gy, *_):
+        need = ctx.needs_input_grad
+        found = dense.dense_backward(ctx.saved, gy, need[0])
+        names = ("x", "weight", "bias", "gamma", "beta")
+        return tuple(found[name] if wanted else None for name, wanted in zip(names, need, strict=False))

@@ -1,0 +1,1 @@
+"""Tests of Tensor, autograd and the primitive operations."""
