@@ -68,6 +68,7 @@ print("after:  mean", standardised.mean(dim=0), "std", standardised.std(dim=0))
 # For one example at prediction time there is no batch, so averages of $\mu$ and $\sigma^2$ are kept during training and
 # used then.
 
+
 # %%
 def batch_norm(X, gamma, beta, moving_mean, moving_var, eps, momentum, training):
     if not training:
@@ -111,6 +112,7 @@ print("gradient of the plain sum:", f"{x.grad.abs().max():.1e}")
 #
 # The function becomes a layer when it owns its parameters and its averages. `nn.Parameter`s are learned;
 # `nn.Buffer`s are saved with the model but not learned.
+
 
 # %%
 class BatchNorm(nn.Module):

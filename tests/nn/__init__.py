@@ -1,0 +1,1 @@
+"""Tests of the layers and their functional forms, under the names of what they test."""

@@ -1,0 +1,1 @@
+"""Tests of minigrad.nn.functional, a file a family."""

@@ -1,0 +1,1 @@
+"""Whole models beside PyTorch's: the same weights, the same batches, the same numbers."""
