@@ -3,7 +3,7 @@
 # Variables:  ARGS    passed on, as in  make train ARGS="--epochs 1"  or  make test ARGS="-k conv"
 #             PYTHON  the Python that .venv is made with; by default the first of python3, python3.14 ...
 #                     that is new enough
-#             TORCH   what `make parity` installs
+#             TORCH   what `make parity` and `make bench` install
 
 MODEL ?= lenet_bn
 PYTHON ?=
@@ -57,6 +57,10 @@ architecture: .venv/.extra-test ## imports point one way, files are short
 .PHONY: parity
 parity: .venv/.torch ## compare with PyTorch (TORCH=... chooses the release)
 	@$(PY) -m pytest -m parity $(ARGS)
+
+.PHONY: bench
+bench: .venv/.torch ## minigrad and PyTorch side by side; writes docs/benchmarks/cpu.md (15 to 20 minutes)
+	@$(PY) -m benchmarks.cpu $(ARGS)
 
 .PHONY: coverage
 coverage: .venv/.extra-test ## the lines that no test reaches

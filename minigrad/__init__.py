@@ -153,6 +153,7 @@ if TYPE_CHECKING:
     from minigrad.checkpoint import load, save
     from minigrad.compiler import compile
     from minigrad.kernels.cpu.threads import get_num_threads, set_num_threads
+    from minigrad.nn.functional import log_softmax, logsumexp, relu, sigmoid, softmax, tanh
 
 # Imported when first used, as in `mg.nn.Linear`: `import minigrad` costs hardly more than `import numpy`.
 _PACKAGES = ("checkpoint", "d2l", "data", "models", "nn", "optim", "plot", "training")
@@ -160,8 +161,14 @@ _FUNCTIONS = {
     "compile": "minigrad.compiler",
     "get_num_threads": "minigrad.kernels.cpu.threads",
     "load": "minigrad.checkpoint",
+    "log_softmax": "minigrad.nn.functional",
+    "logsumexp": "minigrad.nn.functional",
+    "relu": "minigrad.nn.functional",
     "save": "minigrad.checkpoint",
     "set_num_threads": "minigrad.kernels.cpu.threads",
+    "sigmoid": "minigrad.nn.functional",
+    "softmax": "minigrad.nn.functional",
+    "tanh": "minigrad.nn.functional",
 }
 
 
@@ -255,9 +262,11 @@ __all__ = [
     "load",
     "log",
     "log1p",
+    "log_softmax",
     "logical_and",
     "logical_not",
     "logical_or",
+    "logsumexp",
     "long",
     "lt",
     "manual_seed",
@@ -297,6 +306,7 @@ __all__ = [
     "randn_like",
     "randperm",
     "reciprocal",
+    "relu",
     "repeat_interleave",
     "reshape",
     "round",
@@ -305,8 +315,10 @@ __all__ = [
     "set_grad_enabled",
     "set_num_threads",
     "short",
+    "sigmoid",
     "sign",
     "sin",
+    "softmax",
     "sort",
     "split",
     "sqrt",
@@ -316,6 +328,7 @@ __all__ = [
     "std",
     "sub",
     "sum",
+    "tanh",
     "tensor",
     "testing",
     "tile",

@@ -203,7 +203,7 @@ def _run_length(layers: list[Module]) -> int:
         n += 1
     if n < len(layers) and type(layers[n]) in ACTIVATIONS:
         n += 1
-    if type(main) is Conv2d and n > 1 and n < len(layers) and _pools_by_two(layers[n]):
+    if type(main) is Conv2d and n < len(layers) and _pools_by_two(layers[n]):
         n += 1
     return n
 
@@ -223,37 +223,33 @@ class FusedSequential(Sequential):
 
     def __init__(self, source: Sequential, children: list[tuple[str, Module]]):
         super().__init__()
-        self._steps: list[Any] | None = None
-        self.training = source.training
-        self._forward_hooks, self._forward_pre_hooks = source._forward_hooks, source._forward_pre_hooks
+        vars(self).update(vars(source))  # its mode, its hooks, and whatever else was assigned to it
+        self._steps: list[tuple[str, Any]] | None = None
         for name, child in children:
             setattr(self, name, child)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if isinstance(value, Module):
-            super().__setattr__("_steps", None)  # the runs are looked for again
+        vars(self)["_steps"] = None  # the runs are looked for again
 
-    def steps(self) -> list[Any]:
-        """What is called one after the other: fused runs, and single layers."""
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        vars(self)["_steps"] = None
+
+    def named_steps(self) -> list[tuple[str, Any]]:
+        """(name, what is called), a fused run counting as one: ("0-3", FusedRun), ("4", Flatten()) ..."""
         if self._steps is None:
-            runs = find_runs(list(self.named_children()))
-            self._steps = [FusedRun(run) if len(run) > 1 else run[0][1] for run in runs]
+            vars(self)["_steps"] = [
+                (f"{run[0][0]}-{run[-1][0]}", FusedRun(run)) if len(run) > 1 else run[0]
+                for run in find_runs(list(self.named_children()))
+            ]
+        assert self._steps is not None
         return self._steps
 
     def forward(self, x: Any) -> Any:
-        for step in self.steps():
+        for _, step in self.named_steps():
             x = step(x)
         return x
-
-    def named_steps(self) -> Iterator[tuple[str, Any]]:
-        """(name, what is called), a fused run counting as one: ("0-3", FusedRun), ("4", Flatten()) ..."""
-        names = {id(child): name for name, child in self.named_children()}
-        for step in self.steps():
-            if isinstance(step, FusedRun):
-                yield f"{step.names[0]}-{step.names[-1]}", step
-            else:
-                yield names[id(step)], step
 
     def __repr__(self) -> str:
         lines = []

@@ -186,7 +186,6 @@ class TensorBase(Variable):
         twin = copy.copy(self)
         twin.array, twin.version, twin._hooks = self.array.copy(), [0], []
         twin.grad = copy.deepcopy(self.grad, memo)
-        memo[id(self)] = twin
         return twin
 
     # To another dtype or device

@@ -16,14 +16,12 @@ NAMES = ("identity", "relu", "sigmoid", "tanh")
 def activate(name: str, x: np.ndarray) -> np.ndarray:
     """x -> activation of x, in its own memory."""
     if name == "sigmoid":
-        # e^min(x, 0) / (1 + e^-|x|), as the readable form; a power above 0 is never taken
-        top = np.minimum(x, 0)
-        np.exp(top, out=top)
-        np.abs(x, out=x)
+        # 1 / (1 + e^-x). Below the limit e^-x would overflow; there the result is less than 1e-38 anyway
+        np.maximum(x, 1 - np.log(np.finfo(x.dtype).max), out=x)
         np.negative(x, out=x)
         np.exp(x, out=x)
         x += 1
-        np.divide(top, x, out=x)
+        np.reciprocal(x, out=x)
     elif name == "tanh":
         np.tanh(x, out=x)
     elif name == "relu":

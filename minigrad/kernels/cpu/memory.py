@@ -7,7 +7,6 @@ is a `Lease`; when the last view of the array is gone, so is the lease, and the 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,10 @@ import numpy as np
 __all__ = ["empty"]
 
 SHELF_LIMIT = 8  # arrays kept for each size
+SIZES = 32  # sizes that have a shelf; without a limit, batches of many different sizes would fill the memory
 SMALLEST = 1 << 15  # below this many bytes a fresh array is cheaper
 
-_shelves: dict[int, list[np.ndarray]] = defaultdict(list)
+_shelves: dict[int, list[np.ndarray]] = {}  # the size used last stands last
 
 
 class Lease:
@@ -28,9 +28,13 @@ class Lease:
         self.__array_interface__: dict[str, Any] = memory.__array_interface__
 
     def __del__(self) -> None:
-        shelf = _shelves[self.memory.nbytes]
+        # Each step is atomic. Where two threads meet, a shelf may get lost, and with it only spare memory.
+        shelf = _shelves.pop(self.memory.nbytes, [])
         if len(shelf) < SHELF_LIMIT:
-            shelf.append(self.memory)  # list.append is atomic
+            shelf.append(self.memory)
+        _shelves[self.memory.nbytes] = shelf
+        for size in list(_shelves)[:-SIZES]:
+            _shelves.pop(size, None)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -44,6 +48,6 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return np.empty(shape, dtype)
     try:
         memory = _shelves[nbytes].pop()  # list.pop is atomic
-    except IndexError:
+    except (KeyError, IndexError):
         memory = np.empty(nbytes, np.uint8)
     return np.asarray(Lease(memory)).view(dtype).reshape(shape)

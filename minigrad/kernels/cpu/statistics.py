@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Moments", "merge", "row_moments"]
+__all__ = ["Moments", "merge", "row_moments", "row_products"]
 
+BLOCK = 2048  # products added up in the precision of the data
 FAR = 16.0  # mean^2 against variance from which on the second pass is made: one pass loses log2(16) bits
 
 
@@ -44,14 +45,27 @@ def row_moments(z: np.ndarray) -> Moments:
     taps, _, m = z.shape
     count = taps * m
     mean = z.sum(axis=2).sum(axis=0, dtype=np.float64) / count
-    squares = np.einsum("tom,tom->to", z, z).sum(axis=0, dtype=np.float64) - count * mean**2
+    squares = row_products(z, z) - count * mean**2
     moments = Moments(count, mean, np.maximum(squares, 0))
     if moments.far_from_zero:
-        centred = z - mean.astype(z.dtype)[:, None]
+        rounded = mean.astype(z.dtype)
+        centred = z - rounded[:, None]
         offset = centred.sum(axis=2).sum(axis=0, dtype=np.float64) / count  # what rounding the mean left over
-        squares = np.einsum("tom,tom->to", centred, centred).sum(axis=0, dtype=np.float64) - count * offset**2
-        moments = Moments(count, mean + offset, np.maximum(squares, 0))
+        squares = row_products(centred, centred) - count * offset**2
+        moments = Moments(count, rounded + offset, np.maximum(squares, 0))
     return moments
+
+
+def row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sums of a * b over taps and m: (taps, O, m) twice -> (O,) in float64.
+
+    einsum adds one product after the other, and of a long sum in float32 little is right. So it gets blocks.
+    """
+    total = np.zeros(a.shape[1])
+    for start in range(0, a.shape[2], BLOCK):
+        part = (..., slice(start, start + BLOCK))
+        total += np.einsum("tom,tom->to", a[part], b[part]).sum(axis=0, dtype=np.float64)
+    return total
 
 
 def merge(pieces: list[Moments]) -> Moments:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -48,6 +48,10 @@ class _Pool:
             self.executor = None
         self.size = size
 
+    def forget(self) -> None:
+        """In a forked process, which gets a copy of this object but none of the threads."""
+        self.executor = None
+
     def workers(self) -> ThreadPoolExecutor:
         if self.executor is None:  # the calling thread works too
             self.executor = ThreadPoolExecutor(self.size - 1, thread_name_prefix="minigrad")
@@ -55,6 +59,8 @@ class _Pool:
 
 
 _pool = _Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.forget)
 
 
 def set_num_threads(n: int) -> None:
@@ -67,9 +73,10 @@ def set_num_threads(n: int) -> None:
     1
     >>> mg.set_num_threads(before)
     """
-    if as_int(n, "set_num_threads: n") < 1:
+    size = as_int(n, "set_num_threads: n")
+    if size < 1:
         raise ArgumentError(f"set_num_threads: n must be at least 1, got {n}")
-    _pool.resize(n)
+    _pool.resize(size)
 
 
 def get_num_threads() -> int:
@@ -112,7 +119,10 @@ def run_shards(work: Callable[[int], Result], count: int) -> list[Result]:
 
         others = [_pool.workers().submit(every, first) for first in range(1, threads)]
         results: list[Any] = [None] * count
-        results[::threads] = every(0)
+        try:
+            results[::threads] = every(0)
+        finally:
+            wait(others)  # also after an error: nobody goes on writing behind the caller's back
         for first, other in enumerate(others, start=1):
             results[first::threads] = other.result()
         return results

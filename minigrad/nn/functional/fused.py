@@ -52,11 +52,11 @@ class ConvBlock(Function):
             x.shape[1:], weight.shape, options.stride, options.padding, options.pooled, x.dtype.itemsize
         )
         norm = options.normalisation(gamma, beta)
-        ctx.save_for_backward(x, weight, gamma)  # so that a write to one of them is noticed
         keep = any(ctx.needs_input_grad)
         y, ctx.saved, mean, var = block.forward(
             x, weight, bias, norm, options.activation, plan, options.pooled, keep
         )
+        ctx.save_for_backward(x, weight, gamma, y)  # so that a write to one of them is noticed
         if norm is None:
             return y
         ctx.mark_non_differentiable(mean, var)
@@ -76,8 +76,8 @@ class LinearBlock(Function):
     @staticmethod
     def forward(ctx, x, weight, bias, gamma, beta, options):
         norm = options.normalisation(gamma, beta)
-        ctx.save_for_backward(x, weight, gamma)
         y, ctx.saved, mean, var = dense.dense_forward(x, weight, bias, norm, options.activation)
+        ctx.save_for_backward(x, weight, gamma, y)
         if norm is None:
             return y
         ctx.mark_non_differentiable(mean, var)
