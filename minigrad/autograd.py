@@ -167,7 +167,9 @@ class Function:
 
     freed = False
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any) -> None:
+        if args:
+            raise TypeError(f"a Function is not called itself: write {type(self).__name__}.apply(x)")
         self.xp: Any = None
         self.needs_input_grad: tuple[bool, ...] = ()
         self.saved_tensors: tuple[Array, ...] = ()
@@ -214,10 +216,7 @@ class Function:
         try:
             outputs = cls.forward(ctx, *[a.array if isinstance(a, Variable) else a for a in args])
         except AttributeError as error:
-            if backend.is_array(error.obj):
-                error.add_note(
-                    f"{cls.__name__}.forward receives arrays, not Tensors: use ctx.xp.exp(x), not x.exp()"
-                )
+            _note_arrays(error, f"{cls.__name__}.forward")
             raise
         several = isinstance(outputs, tuple)
         outputs = outputs if several else (outputs,)
@@ -266,7 +265,18 @@ class Function:
                     f"{name}.backward needs a value that was changed in place after {name} had used it; "
                     "make a new tensor instead (y = y + 1, not y += 1), or clone() before the change"
                 )
-        returned = type(self).backward(self, *gys)
+        try:
+            returned = type(self).backward(self, *[_read_only(gy) for gy in gys])
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise GradientError(
+                f"{name}.backward writes into a gradient that it received, which others use too; "
+                "make a new array (gx = gy * 2, not gy *= 2)"
+            ) from error
+        except AttributeError as error:
+            _note_arrays(error, f"{name}.backward")
+            raise
         grads = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         needed = [i for i, need in enumerate(self.needs_input_grad) if need]
         if len(grads) > len(self.inputs) or len(grads) <= needed[-1]:
@@ -313,6 +323,23 @@ class Function:
 
 def _spoken(cls: type[Function]) -> str:
     return cls.__name__.lower()
+
+
+def _note_arrays(error: AttributeError, method: str) -> None:
+    """Add to the error of somebody who took an array for a Tensor what it is."""
+    if backend.is_array(error.obj):
+        error.add_note(
+            f"{method} receives arrays, not Tensors: instead of the method {error.name!r} use a function "
+            "of ctx.xp, such as ctx.xp.exp(x)"
+        )
+
+
+def _read_only(gy: Array) -> Array:
+    """The same memory, but a write to it is an error; as far as the library can say so."""
+    if isinstance(gy, np.ndarray):
+        gy = gy.view()
+        gy.flags.writeable = False
+    return gy
 
 
 def _share_memory(a: Array, b: Array) -> bool:

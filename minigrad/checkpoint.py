@@ -48,6 +48,7 @@ _DTYPES = {  # safetensors' name -> NumPy's; the numbers in a file are little-en
     "BOOL": "|b1",
 }
 _KIND, _STRUCTURE, _VERSION = "minigrad_kind", "minigrad_structure", "minigrad_version"
+_ORDER = "minigrad_order"
 _MAX_HEADER = 100_000_000  # the format's own limit
 
 
@@ -94,7 +95,7 @@ def load(path: FilePath, device: Any = None) -> Any:
 def read_metadata(path: FilePath) -> dict[str, str]:
     """The strings in the header of a safetensors file: those given to `save`, and minigrad's version."""
     metadata, _ = _open(path)
-    return {k: v for k, v in metadata.items() if k not in (_STRUCTURE, _KIND)}
+    return {k: v for k, v in metadata.items() if k not in (_STRUCTURE, _KIND, _ORDER)}
 
 
 def save_training_state(path: FilePath, **parts: Any) -> None:
@@ -238,7 +239,8 @@ def _write(path: FilePath, obj: Any, metadata: dict[str, str], kind: str) -> Non
             raise ArgumentError(f"save: metadata may not use the name {key!r}, which belongs to minigrad")
     arrays: dict[str, np.ndarray] = {}
     structure = _flatten(obj, "", arrays)
-    metadata = {_VERSION: __version__, **metadata}
+    # safetensors sorts the tensors by dtype and name; the order they came in is the order of assignment
+    metadata = {_VERSION: __version__, _ORDER: json.dumps(list(arrays)), **metadata}
     plain = isinstance(obj, Mapping) and list(obj) == list(arrays)  # tensors by name, nothing else
     if not plain:
         metadata[_STRUCTURE] = json.dumps(structure)
@@ -297,10 +299,26 @@ def _open(path: FilePath) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         raise CheckpointError(f"load: cannot read {path}: {error.strerror or error}") from None
     try:
         listed = safetensors.deserialize(content)
-        metadata = json.loads(content[8 : 8 + header]).get("__metadata__", {})
+        described = json.loads(content[8 : 8 + header])
     except (safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(f"load: {path} is cut short or damaged ({error})") from None
+    metadata = described.get("__metadata__", {})
+    place = _places(metadata, described)
+    listed.sort(key=lambda item: place[item[0]])
     return metadata, {name: _array(path, name, entry) for name, entry in listed}
+
+
+def _places(metadata: Mapping[str, str], described: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """What to sort the tensors by: the order they were saved in, or for other programs' files that of the bytes."""
+    try:
+        saved = {name: k for k, name in enumerate(json.loads(metadata.get(_ORDER, "[]")))}
+    except (TypeError, ValueError):
+        saved = {}
+    return {
+        name: (saved.get(name, len(saved)), entry["data_offsets"][0])
+        for name, entry in described.items()
+        if name != "__metadata__"
+    }
 
 
 def _check_start(path: Path, start: bytes, size: int) -> int:

@@ -494,3 +494,18 @@ def test_permissions_are_those_of_an_ordinary_file(tmp_path):
     save({"x": mg.ones(1)}, tmp_path / "w.safetensors")
     Path(tmp_path / "ordinary").write_text("")
     assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_tensors_come_back_in_the_order_they_were_saved_in(tmp_path):
+    names = [f"{i}.{part}" for i in (10, 2, 1) for part in ("weight", "bias", "num_batches_tracked")]
+    saved = {name: mg.tensor(i, dtype=mg.int64 if "num" in name else None) for i, name in enumerate(names)}
+    mg.save(saved, tmp_path / "a.safetensors")
+    assert list(mg.load(tmp_path / "a.safetensors")) == names
+
+
+def test_a_file_of_another_program_comes_in_the_order_of_its_bytes(tmp_path):
+    import safetensors.numpy
+
+    arrays = {name: np.zeros(3, np.float32) for name in "hgfedcba"}
+    safetensors.numpy.save_file(arrays, tmp_path / "b.safetensors")
+    assert list(mg.load(tmp_path / "b.safetensors")) == sorted(arrays)

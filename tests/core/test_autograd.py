@@ -178,6 +178,15 @@ def test_a_write_before_the_use_is_allowed():
     assert w.grad.tolist() == [3.0, 3.0]
 
 
+def test_a_write_into_data_that_was_assigned_is_noticed():
+    w, x, source = ones(2), mg.zeros(2), mg.full((2,), 3.0)
+    x.data = source
+    loss = (w * x).sum()
+    source.zero_()  # the memory of x
+    with pytest.raises(GradientError, match=CHANGED):
+        loss.backward()
+
+
 def test_new_data_after_the_use_is_allowed():
     """An optimizer that replaces the array leaves the graph's array as it was."""
     w = ones(2)

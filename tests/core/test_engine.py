@@ -369,6 +369,7 @@ def test_grad_of_inner_values_and_with_a_cotangent():
     gh, gx = mg.autograd.grad(y, [h, x], grad_outputs=mg.tensor([1.0, 10.0]), retain_graph=True)
     assert gh.tolist() == [3.0, 30.0]
     assert gx.tolist() == [6.0, 120.0]
+    assert h.grad_fn.hooks == []
     assert mg.autograd.grad(y.sum(), h)[0].tolist() == [3.0, 3.0]
     assert h.grad is None
     (x * h.detach()).sum().backward()  # the hooks of grad are gone, nothing else is disturbed

@@ -136,7 +136,8 @@ def test_methods_of_tensors_in_forward():
     with pytest.raises(AttributeError) as caught:
         function(None, lambda ctx, x: x.exp()).apply(ones(2))
     assert caught.value.__notes__ == [
-        "Student.forward receives arrays, not Tensors: use ctx.xp.exp(x), not x.exp()"
+        "Student.forward receives arrays, not Tensors: instead of the method 'exp' use a function of ctx.xp, "
+        "such as ctx.xp.exp(x)"
     ]
 
 
