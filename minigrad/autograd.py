@@ -135,6 +135,7 @@ class Hook:
     def remove(self) -> None:
         if self.entry in self.hooks:
             self.hooks.remove(self.entry)
+        self.entry = None  # the same function may be there a second time, under another Hook
 
 
 # 2. An operation --------------------------------------------------------------------------------------

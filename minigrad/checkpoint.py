@@ -246,7 +246,7 @@ def _write(path: FilePath, obj: Any, metadata: dict[str, str], kind: str) -> Non
         metadata[_STRUCTURE] = json.dumps(structure)
     if kind != "data":
         metadata[_KIND] = kind
-    content = safetensors.numpy.save(arrays, metadata)
+    content = _same_bytes(safetensors.numpy.save(arrays, metadata))
     try:
         with atomic_path(path) as temporary, open(temporary, "xb") as file:
             file.write(content)
@@ -256,6 +256,17 @@ def _write(path: FilePath, obj: Any, metadata: dict[str, str], kind: str) -> Non
         if not path.parent.is_dir():
             raise CheckpointError(f"save: there is no folder {path.parent}; make it first") from None
         raise CheckpointError(f"save: cannot write {path}: {error.strerror or error}") from None
+
+
+def _same_bytes(content: bytes) -> bytes:
+    """The file with its metadata sorted: safetensors writes them in random order, and the same run shall give
+    the same bytes. A file is the header's length (8 bytes), the header (JSON, padded with spaces), the data."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 # 4. Reading ---------------------------------------------------------------------------------------------

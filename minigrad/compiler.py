@@ -14,16 +14,15 @@ are asked for, with batch norm that keeps no running statistics.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from minigrad.autograd import Variable
 from minigrad.backend import device_of
-from minigrad.errors import ArgumentError
+from minigrad.errors import ArgumentError, MinigradError
 from minigrad.grad_mode import is_grad_enabled
 from minigrad.nn.activation import ReLU, Sigmoid, Tanh
-from minigrad.nn.containers import Sequential
+from minigrad.nn.containers import Sequential, note_layer
 from minigrad.nn.conv import Conv2d
 from minigrad.nn.functional.fused import BlockOptions, ConvBlock, LinearBlock
 from minigrad.nn.linear import Linear
@@ -247,8 +246,13 @@ class FusedSequential(Sequential):
         return self._steps
 
     def forward(self, x: Any) -> Any:
-        for _, step in self.named_steps():
-            x = step(x)
+        name, step = "", None
+        try:
+            for name, step in self.named_steps():
+                x = step(x)
+        except MinigradError as error:
+            note_layer(error, name, step.title if isinstance(step, FusedRun) else step)
+            raise
         return x
 
     def __repr__(self) -> str:

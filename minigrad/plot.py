@@ -6,7 +6,7 @@ open figures, and leaves the backend that a notebook has chosen alone. Only `pyp
 those who want to draw by hand.
 
 Reading order: `curves` and `save` (what the trainer uses), then `NotebookDisplay`, then the helpers of the
-tutorial's functions in `d2l.py`.
+tutorial's functions in `d2l/figures.py`.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from minigrad.training import (
     run,
 )
 from minigrad.training.editions import DEFAULT_EDITION
-from minigrad.training.settings import OPTIMIZERS
+from minigrad.training.settings import OPTIMIZERS, RESUMABLE
 
 __all__ = ["main"]
 
@@ -43,8 +43,8 @@ EXAMPLES = """examples:
   python -m minigrad.train lenet_bn --weights model.safetensors --eval-only
 """
 
-# Options that a resumed run may change; everything else it has from its run.json.
-WITH_RESUME = ("epochs", "device", "data_dir", "threads", "compile", "population_statistics", "plot")
+# Options that say how to train and what to write: a test of saved weights has no use for them.
+NOT_WITH_EVAL_ONLY = ("epochs", "lr", "optimizer", "output", "plot")
 
 
 class Parser(argparse.ArgumentParser):
@@ -175,9 +175,10 @@ def _act(parser: Parser, chosen: dict[str, Any], report: Report) -> int:
     run_folder = chosen.pop("resume", None)
     eval_only = chosen.pop("eval_only", False)
     if run_folder is not None:
-        for name in sorted(set(chosen) - set(WITH_RESUME)):
-            spelled = "MODEL" if name == "model" else f"--{name.replace('_', '-')}"
-            parser.error(f"{spelled} cannot be given with --resume: the run goes on with its own settings")
+        for name in sorted(set(chosen) - set(RESUMABLE)):
+            parser.error(
+                f"{_spelled(name)} cannot be given with --resume: the run goes on with its own settings"
+            )
         if eval_only:
             parser.error("--eval-only cannot be given with --resume; use --weights")
         resume(run_folder, report, **chosen)
@@ -191,11 +192,21 @@ def _act(parser: Parser, chosen: dict[str, Any], report: Report) -> int:
     if not eval_only:
         run(settings, report)
         return 0
+    for name in sorted(set(chosen) & set(NOT_WITH_EVAL_ONLY)):
+        parser.error(f"{_spelled(name)} cannot be given with --eval-only: nothing is trained or written")
     if settings.weights is None:
         parser.error("--eval-only needs --weights FILE")
     found = evaluate_weights(settings, report)
     report.lines(found.summary())
     return 0
+
+
+def _spelled(name: str) -> str:
+    """A setting as the command line writes it."""
+    if name == "model":
+        return "MODEL"
+    no = "no-" if name in ("compile", "plot") else ""
+    return f"--{no}{name.replace('_', '-')}"
 
 
 def _report(quiet: bool) -> Report:
@@ -208,11 +219,12 @@ def _report(quiet: bool) -> Report:
 def _interrupted(interrupt: RunInterrupted) -> str:
     result = interrupt.result
     epochs = len(result.history)
-    done = f"after {epochs} finished epoch{'' if epochs == 1 else 's'}"
-    text = f"interrupted {done}: weights and figures are in {result.folder}"
-    if epochs:
-        text += f"\ngo on with: python -m minigrad.train --resume {result.folder}"
-    return text
+    if not epochs:
+        return f"interrupted in the first epoch: the weights of this moment are in {result.folder}"
+    return (
+        f"interrupted after {epochs} finished epoch{'' if epochs == 1 else 's'}: "
+        f"weights and figures are in {result.folder}\ngo on with: python -m minigrad.train --resume {result.folder}"
+    )
 
 
 def print_list() -> None:

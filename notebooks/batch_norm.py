@@ -213,6 +213,7 @@ print(f"test accuracy with population statistics {evaluate(concise, test_iter):.
 # 1. Which learning rates can the network take with batch norm, and which without?
 # 2. Leave out the batch norm of some layers. Which ones matter most?
 # 3. Swap the order: batch norm after the sigmoid instead of before it.
-# 4. Set `batch_size = 1` for a handful of steps. What does `batch_norm` return, and why is nothing learned?
+# 4. Normalise a batch of one, `mg.randn(1, 3)`, with `batch_norm` in training mode. What comes out, and why could
+#    nothing be learned from it? What does `nn.BatchNorm1d(3)` say?
 # 5. Can dropout take the place of batch norm? Put `nn.Dropout` where the batch norms are.
 # 6. The convolutions have a bias, and batch norm subtracts the mean right after. What is the gradient of that bias?

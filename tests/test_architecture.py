@@ -49,6 +49,7 @@ ORDER = [
     "minigrad.plot",
     "minigrad.training",
     "minigrad.train",
+    "minigrad.profile",
     "minigrad.d2l",
 ]
 TOP = "minigrad"  # minigrad/__init__.py: imports from everywhere, is imported by nothing

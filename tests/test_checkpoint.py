@@ -509,3 +509,12 @@ def test_a_file_of_another_program_comes_in_the_order_of_its_bytes(tmp_path):
     arrays = {name: np.zeros(3, np.float32) for name in "hgfedcba"}
     safetensors.numpy.save_file(arrays, tmp_path / "b.safetensors")
     assert list(mg.load(tmp_path / "b.safetensors")) == sorted(arrays)
+
+
+def test_the_same_tensors_give_the_same_bytes(tmp_path):
+    contents = set()
+    for k in range(8):
+        metadata = {"a": "1", "b": "ü", "c": "3"}
+        mg.save({"y": mg.ones(3), "x": mg.zeros(2, 2)}, tmp_path / f"{k}.safetensors", metadata=metadata)
+        contents.add((tmp_path / f"{k}.safetensors").read_bytes())
+    assert len(contents) == 1

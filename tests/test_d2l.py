@@ -295,6 +295,87 @@ def test_sgd_and_losses():
     assert d2l.linreg(mg.ones(2, 3), mg.ones(3, 1), 1.0).tolist() == [[4.0], [4.0]]
 
 
+def test_linear_regression_from_scratch():
+    """Chapter 3's first program: data, model, loss, steps; it finds the weights that made the data."""
+    mg.manual_seed(0)
+    true_w, true_b = mg.tensor([2.0, -3.4]), 4.2
+    features, labels = d2l.synthetic_data(true_w, true_b, 1000)
+    assert (features.shape, labels.shape) == ((1000, 2), (1000, 1))
+    noise = labels.numpy()[:, 0] - (features.numpy() @ true_w.numpy() + true_b)
+    assert 0.008 < noise.std() < 0.012
+    w, b = mg.zeros(2, 1, requires_grad=True), mg.zeros(1, requires_grad=True)
+    for _ in range(3):
+        for X, y in d2l.load_array((features, labels), 10):
+            d2l.squared_loss(d2l.linreg(X, w, b), y).sum().backward()
+            d2l.sgd([w, b], 0.03, 10)
+    np.testing.assert_allclose(w.detach().numpy()[:, 0], true_w.numpy(), atol=0.01)
+    assert b.item() == pytest.approx(true_b, abs=0.01)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_evaluate_loss_weighs_examples(reduction):
+    data_iter = [(mg.tensor([[1.0], [2.0]]), mg.tensor([0.0, 0.0])), (mg.tensor([[3.0]]), mg.tensor([0.0]))]
+    loss = nn.MSELoss(reduction=reduction)
+    assert d2l.evaluate_loss(lambda X: X, data_iter, loss) == pytest.approx((1 + 4 + 9) / 3)
+    scores = [(mg.zeros(3, 4), mg.tensor([0, 1, 2]))]
+    found = d2l.evaluate_loss(nn.Identity(), scores, nn.CrossEntropyLoss(reduction=reduction))
+    assert found == pytest.approx(np.log(4))
+
+
+def test_softmax_regression_from_scratch_is_the_concise_one(small_data):
+    """Chapter 3 twice: an own loss, net and updater, and those of the framework."""
+    train_iter, test_iter = d2l.load_data_fashion_mnist(256)
+    W = (0.01 * mg.randn(784, 10)).requires_grad_()
+    b = mg.zeros(10, requires_grad=True)
+    layer = nn.Linear(784, 10)
+    with mg.no_grad():
+        layer.weight.copy_(W.T)
+        layer.bias.zero_()
+
+    def net(X):
+        return F.softmax(X.reshape(-1, 784) @ W + b, dim=1)
+
+    def cross_entropy(y_hat, y):
+        return -mg.log(y_hat[range(len(y_hat)), y])
+
+    mg.manual_seed(3)
+    by_hand = d2l.train_epoch_ch3(net, train_iter, cross_entropy, lambda n: d2l.sgd([W, b], 0.1, n))
+    mg.manual_seed(3)
+    concise = nn.Sequential(nn.Flatten(), layer).eval()
+    optimizer = mg.optim.SGD(concise.parameters(), lr=0.1)
+    found = d2l.train_epoch_ch3(concise, train_iter, nn.CrossEntropyLoss(reduction="none"), optimizer)
+    assert concise.training
+    np.testing.assert_allclose(found, by_hand, rtol=1e-4)
+    np.testing.assert_allclose(layer.weight.detach().numpy(), W.T.detach().numpy(), rtol=1e-3, atol=1e-6)
+
+    points = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(d2l.Animator, "add", lambda self, x, y: points.append((x, y)))
+        d2l.train_ch3(concise, train_iter, test_iter, nn.CrossEntropyLoss(), 2, optimizer)
+    assert [x for x, _ in points] == [1, 2]
+    assert points[1][1][0] < points[0][1][0] < found[0]
+    assert points[1][1][2] == d2l.evaluate_accuracy(concise, test_iter)
+
+    d2l.predict_ch3(concise, test_iter, n=3)
+    X, y = next(iter(test_iter))
+    right, guess = d2l.get_fashion_mnist_labels(y), d2l.get_fashion_mnist_labels(concise(X).argmax(dim=1))
+    titles = [axes.get_title() for axes in d2l.plt.gcf().axes]
+    assert titles == [f"{a}\n{b}" for a, b in zip(right[:3], guess[:3], strict=True)]
+    d2l.plt.close("all")
+
+
+def test_corr2d():
+    X, K = mg.randn(5, 6), mg.randn(2, 3)
+    expected = [[(X.numpy()[i : i + 2, j : j + 3] * K.numpy()).sum() for j in range(4)] for i in range(4)]
+    np.testing.assert_allclose(d2l.corr2d(X, K).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_all_names_exist():
+    assert [name for name in d2l.__all__ if not hasattr(d2l, name)] == []
+    with pytest.raises(ShapeError, match=r"y_hat \(2,\) and y \(2, 1\) do not fit"):
+        d2l.accuracy(mg.zeros(2, 3), mg.zeros(2, 1))
+
+
 def test_short_names():
     x = d2l.tensor([[1.0, 2.0], [3.0, 5.0]])
     assert d2l.reduce_sum(x).item() == 11.0
@@ -374,6 +455,30 @@ def test_show_images():
     d2l.plt.close("all")
 
 
+def test_plot():
+    """`d2l.plot` is the tutorial's function, not minigrad's module of that name."""
+    x = mg.arange(0.0, 3.0, 1.0)
+    figure = plot.new_figure()
+    axes = figure.subplots()
+    d2l.plot(x, [x**2, 2 * x], "x", "f(x)", legend=["x^2", "2x"], xlim=[0, 2], axes=axes)
+    assert [line.get_xydata().tolist() for line in axes.lines] == [
+        [[0, 0], [1, 1], [2, 4]],
+        [[0, 0], [1, 2], [2, 4]],
+    ]
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_xlim()) == ("x", "f(x)", (0, 2))
+    d2l.plot([3.0, 5.0], axes=axes)
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[[0, 3], [1, 5]]]
+    d2l.plot([[0, 1], [0, 1, 2]], [[5, 6], [7, 8, 9]], yscale="log", axes=axes)
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[[0, 5], [1, 6]], [[0, 7], [1, 8], [2, 9]]]
+    assert axes.get_yscale() == "log"
+    with pytest.raises(ArgumentError, match=r"do not fit together, their curves have \[2\] and \[3\] points"):
+        d2l.plot([0, 1], [1, 2, 3], axes=axes)
+    d2l.plot(mg.tensor([1.0, 2.0], requires_grad=True))
+    assert d2l.plt.gca().lines[0].get_ydata().tolist() == [1.0, 2.0]
+    d2l.plt.close("all")
+    d2l.plt.rcdefaults()
+
+
 def test_plt_is_pyplot_when_asked_for():
     import matplotlib.pyplot
 
@@ -383,5 +488,7 @@ def test_plt_is_pyplot_when_asked_for():
     d2l.set_figsize((2, 1))
     assert list(d2l.plt.rcParams["figure.figsize"]) == [2, 1]
     d2l.plt.rcParams["figure.figsize"] = before
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        d2l.nonsense  # noqa: B018
+    with pytest.raises(
+        AttributeError, match="no attribute 'train_ch13'; it has the helpers of .*chapters 2 to 7"
+    ):
+        d2l.train_ch13  # noqa: B018

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from minigrad import train
+from minigrad.errors import NonFiniteError
 from minigrad.models import registry
 from minigrad.training import EDITIONS, Settings, read_metrics
 
@@ -47,6 +48,14 @@ def refused(capsys, *arguments):
     assert err.startswith("error: ")
     assert err.endswith("\n")
     return err.removeprefix("error: ").removesuffix("\n")
+
+
+def refused_after_lines(capsys, *arguments):
+    """The same for a command that has printed something before."""
+    with pytest.raises(SystemExit) as caught:
+        train.main(list(arguments))
+    assert caught.value.code == 2
+    return capsys.readouterr().err.removeprefix("error: ").removesuffix("\n")
 
 
 # 1. A run ---
@@ -160,13 +169,37 @@ def test_eval_only(capsys, quick, tmp_path):
     row = read_metrics(folder / "metrics.csv")[-1]
     capsys.readouterr()
     weights = str(folder / "model.safetensors")
-    assert train.main([*quick, "--weights", weights, "--eval-only", "--population-statistics"]) == 0
+    model_and_data = quick[:7]  # without the training's own options
+    assert train.main([*model_and_data, "--weights", weights, "--eval-only", "--population-statistics"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"test acc {row.test_acc:.3f} on garments drawn by code"
     assert lines[1].startswith("population statistics: test acc 0.")
     assert lines[2].startswith("why they differ")
     assert folders(tmp_path) == [folder]
     assert refused(capsys, "mlp", "--eval-only") == "--eval-only needs --weights FILE"
+
+
+@pytest.mark.parametrize(
+    "option", [["--epochs", "3"], ["--lr", "0.1"], ["--optimizer", "adam"], ["--output", "x"], ["--no-plot"]]
+)
+def test_eval_only_refuses_what_it_cannot_use(capsys, option):
+    message = refused(capsys, "mlp", "--weights", "w.safetensors", "--eval-only", *option)
+    assert message == f"{option[0]} cannot be given with --eval-only: nothing is trained or written"
+
+
+def test_population_statistics_that_cannot_be_measured_are_a_line(capsys, tmp_path):
+    arguments = ["--dataset", "garments", "--limit", "3", "--batch-size", "1", "--epochs", "1", "--no-plot"]
+    arguments += ["--output", str(tmp_path / "runs"), "--population-statistics"]
+    assert train.main(["lenet_bn_scratch", *arguments]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "no population statistics: " in out
+    assert "examples/sec on cpu" in out
+
+
+def test_a_last_batch_of_one_is_one_line(capsys, quick):
+    message = refused(capsys, *quick, "--limit", "65")
+    assert message.endswith("65 pictures in batches of 64; choose another --batch-size or --limit")
 
 
 # 2. Help ---
@@ -265,15 +298,24 @@ def test_a_data_folder_without_the_files(capsys, quick, tmp_path):
     assert message.startswith(f"Fashion-MNIST: files not found in {tmp_path}")
 
 
-def test_a_diverging_run_says_where_the_rest_is(capsys, quick, tmp_path):
+def test_a_failing_run_says_where_the_rest_is(capsys, quick, tmp_path, monkeypatch):
+    def fails(self, row, epochs):
+        raise NonFiniteError("training diverged")
+
+    monkeypatch.setattr(train.LineReport, "epoch_finished", fails)
+    message = refused_after_lines(capsys, *quick)
+    (folder,) = folders(tmp_path)
+    assert message == f"training diverged (what the run had before is in {folder})"
+
+
+def test_a_run_that_diverges_in_the_first_epoch_has_nothing_before(capsys, quick, tmp_path):
     with pytest.raises(SystemExit) as caught:
         train.main([*quick, "--lr", "1e30"])
     assert caught.value.code == 2
     err = capsys.readouterr().err
-    (folder,) = folders(tmp_path)
     assert re.match(r"error: training diverged: the loss is (nan|inf) in epoch 1, batch 2\n", err)
     assert "hint: use a lower learning rate" in err
-    assert err.endswith(f"(what the run had before is in {folder})\n")
+    assert "what the run had before" not in err
     assert "Traceback" not in err
 
 
@@ -307,6 +349,20 @@ def test_ctrl_c_while_training(capsys, quick, tmp_path, monkeypatch):
     assert capsys.readouterr().err == (
         f"interrupted after 1 finished epoch: weights and figures are in {folder}\n"
         f"go on with: python -m minigrad.train --resume {folder}\n"
+    )
+
+
+def test_ctrl_c_in_the_first_epoch(capsys, quick, tmp_path, monkeypatch):
+    def stop(self, number, figures):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.LineReport, "batch", stop)
+    with pytest.raises(SystemExit) as caught:
+        train.main(quick)
+    assert caught.value.code == 130
+    (folder,) = folders(tmp_path)
+    assert capsys.readouterr().err == (
+        f"interrupted in the first epoch: the weights of this moment are in {folder}\n"
     )
 
 

@@ -14,7 +14,9 @@ from minigrad.errors import DeviceError
 
 __all__ = ["device_count", "is_available", "load", "why_not"]
 
-INSTALL = "pip install 'cupy-cuda13x[ctk]' (CUDA 13 driver) or pip install 'cupy-cuda12x[ctk]' (CUDA 12 driver)"
+INSTALL = (
+    "pip install 'cupy-cuda13x[ctk]' (CUDA 13 driver) or pip install 'cupy-cuda12x[ctk]' (CUDA 12 driver)"
+)
 
 
 def _import_cupy() -> Any:

@@ -1,6 +1,6 @@
 """Layers and losses, a file a family, with PyTorch's names."""
 
-from minigrad.nn import functional, init
+from minigrad.nn import functional, init, utils
 from minigrad.nn.activation import (
     GELU,
     Identity,
@@ -57,4 +57,5 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "utils",
 ]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
-from minigrad.errors import ArgumentError, OutOfRangeError
+from minigrad.errors import ArgumentError, MinigradError, OutOfRangeError
 from minigrad.nn.module import Module
 from minigrad.shapes import as_int
 
-__all__ = ["ModuleList", "Sequential"]
+__all__ = ["ModuleList", "Sequential", "note_layer"]
+
+
+def note_layer(error: BaseException, name: str, layer: Any) -> None:
+    """Add to an error the layer that it came from, in one line; nested containers add a line each."""
+    shown = layer if isinstance(layer, str) else repr(layer)
+    error.add_note(f"in layer {name}: {type(layer).__name__ if chr(10) in shown else shown}")
 
 
 class _Numbered(Module):
@@ -28,6 +34,34 @@ class _Numbered(Module):
                 "choose one without a dot that is no attribute yet"
             )
         setattr(self, name, module)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end."""
+        self._append(module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add several modules at the end."""
+        for module in modules:
+            self._append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Self:
+        """Put a module before number `index`; the numbers of those behind it go up by one."""
+        self._check(module, index)
+        kind, modules = type(self).__name__, list(self.children())
+        if [name for name, _ in self.named_children()] != [str(i) for i in range(len(modules))]:
+            raise ArgumentError(
+                f"{kind}.insert: the modules have names of their own, which would move; "
+                f"make a new {kind} from the list"
+            )
+        number = as_int(index, f"{kind} index")
+        if not -len(modules) <= number <= len(modules):
+            raise OutOfRangeError(f"{kind} has {len(modules)} modules, there is no place {number}")
+        modules.insert(number, module)
+        for i, child in enumerate(modules):
+            setattr(self, str(i), child)
+        return self
 
     def _check(self, module: Any, number: int) -> None:
         if not isinstance(module, Module):
@@ -92,13 +126,14 @@ class Sequential(_Numbered):
                 self._append(module)
 
     def forward(self, x: Any) -> Any:
-        for module in self.children():
-            x = module(x)
+        step: tuple[str, Module] = ("", self)
+        try:
+            for step in self.named_children():
+                x = step[1](x)
+        except MinigradError as error:
+            note_layer(error, *step)
+            raise
         return x
-
-    def append(self, module: Module) -> Sequential:
-        self._append(module)
-        return self
 
     def _slice(self, index: slice) -> Sequential:
         """The same modules under their old names, as in PyTorch."""
@@ -114,15 +149,6 @@ class ModuleList(_Numbered):
     def __init__(self, modules: Iterable[Module] = ()):
         super().__init__()
         self.extend(modules)
-
-    def append(self, module: Module) -> ModuleList:
-        self._append(module)
-        return self
-
-    def extend(self, modules: Iterable[Module]) -> ModuleList:
-        for module in modules:
-            self._append(module)
-        return self
 
     def _slice(self, index: slice) -> ModuleList:
         return ModuleList(list(self.children())[index])

@@ -9,6 +9,7 @@ import minigrad.nn.functional as F
 from minigrad.creation import zeros
 from minigrad.errors import ArgumentError
 from minigrad.nn import init
+from minigrad.nn.functional.checks import check_tensor
 from minigrad.nn.module import Module
 from minigrad.nn.parameter import Parameter
 from minigrad.shapes import as_int
@@ -62,6 +63,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Tensor) -> Tensor:
+        check_tensor("Flatten", "x", x)
         return x.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:

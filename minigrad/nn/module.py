@@ -16,14 +16,16 @@ nothing to register: `named_parameters` looks at the attributes.
 
 from __future__ import annotations
 
+import os
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple, Self
 
 from minigrad import backend
-from minigrad.autograd import Variable
-from minigrad.dtypes import as_dtype, float32, float64, is_float
-from minigrad.errors import CheckpointError, DtypeError
+from minigrad.autograd import Hook, Variable
+from minigrad.dtypes import as_dtype, float16, float32, float64, is_float
+from minigrad.errors import ArgumentError, CheckpointError, DtypeError
+from minigrad.nn.functional.checks import type_name
 from minigrad.nn.parameter import Buffer, Parameter
 from minigrad.tensor import Tensor
 
@@ -37,16 +39,37 @@ class LoadResult(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Handle:
-    """Undoes the registration of a hook: `handle.remove()`, which does nothing the second time."""
+class Children(MutableMapping[str, "Module"]):
+    """A module's children by name, as `module._modules`: what is put in becomes an attribute of the module."""
 
-    def __init__(self, hooks: list[Any], hook: Any):
-        self._hooks, self._hook = hooks, hook
+    def __init__(self, module: Module):
+        self.module = module
 
-    def remove(self) -> None:
-        if self._hook in self._hooks:
-            self._hooks.remove(self._hook)
-        self._hook = None
+    def __getitem__(self, name: str) -> Module:
+        child = vars(self.module).get(name)
+        if not isinstance(child, Module):
+            raise KeyError(name)
+        return child
+
+    def __setitem__(self, name: str, child: Module) -> None:
+        if not isinstance(child, Module):
+            raise ArgumentError(
+                f"{type(self.module).__name__}._modules[{name!r}] must be a Module, got {type_name(child)}"
+            )
+        setattr(self.module, name, child)
+
+    def __delitem__(self, name: str) -> None:
+        self[name]  # a KeyError for what is no child
+        delattr(self.module, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.module.named_children())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.module.children())
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class Module:
@@ -111,6 +134,11 @@ class Module:
             if isinstance(value, Module):
                 yield name, value
 
+    @property
+    def _modules(self) -> Children:
+        """The children by name, for programs that write `self._modules[name] = layer` as in PyTorch."""
+        return Children(self)
+
     def children(self) -> Iterator[Module]:
         return (child for _, child in self.named_children())
 
@@ -174,6 +202,11 @@ class Module:
         Raises:
             CheckpointError: lists every problem at once; the module is unchanged then.
         """
+        if not isinstance(state_dict, Mapping):
+            raise DtypeError(
+                f"load_state_dict: expected a dict of tensors by name, got {type_name(state_dict)}"
+                + _way_to_state_dict(state_dict)
+            )
         own = self.state_dict()
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -184,7 +217,7 @@ class Module:
         for name, value in state_dict.items():
             array = value.array if isinstance(value, Variable) else value
             if not backend.is_array(array) or array.dtype.kind not in "biuf":
-                kind = f"an array of {array.dtype}" if backend.is_array(array) else _full_name(type(value))
+                kind = f"an array of {array.dtype}" if backend.is_array(array) else type_name(value)
                 problems.append(f"  {name}: expected a tensor or array of numbers, got {kind}")
             elif name in own and tuple(array.shape) != own[name].shape:
                 problems.append(f"  shape of {name}: model {own[name].shape}, file {tuple(array.shape)}")
@@ -244,6 +277,9 @@ class Module:
     def float(self) -> Self:
         return self.to(float32)
 
+    def half(self) -> Self:
+        return self.to(float16)
+
     def double(self) -> Self:
         return self.to(float64)
 
@@ -257,15 +293,13 @@ class Module:
         fn(self)
         return self
 
-    def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
+    def register_forward_hook(self, hook: Callable[..., Any]) -> Hook:
         """Call hook(module, args, result) after each forward; what it returns replaces the result."""
-        self._forward_hooks.append(hook)
-        return Handle(self._forward_hooks, hook)
+        return Hook(self._forward_hooks, hook)
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Hook:
         """Call hook(module, args) before each forward; what it returns replaces the arguments."""
-        self._forward_pre_hooks.append(hook)
-        return Handle(self._forward_pre_hooks, hook)
+        return Hook(self._forward_pre_hooks, hook)
 
     # Printing
 
@@ -282,9 +316,11 @@ class Module:
         return f"{kind}(\n{textwrap.indent(lines, '  ')}\n)"
 
 
-def _full_name(cls: type) -> str:
-    """builtins.float as float, torch.Tensor as torch.Tensor."""
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+def _way_to_state_dict(value: Any) -> str:
+    """How what somebody took for a state dict becomes one."""
+    if isinstance(value, (str, os.PathLike)):
+        return f"; read the file first: load_state_dict(minigrad.load({os.fspath(value)!r}))"
+    return "; use other.state_dict()" if isinstance(value, Module) else ""
 
 
 def _forgot_init(module: Module) -> AttributeError:

@@ -18,6 +18,7 @@ from minigrad.creation import ones, tensor, zeros
 from minigrad.dtypes import int64
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.grad_mode import no_grad
+from minigrad.nn.functional.checks import check_tensor
 from minigrad.nn.functional.norm import update_running_statistics
 from minigrad.nn.module import Module
 from minigrad.nn.parameter import Buffer, Parameter
@@ -65,6 +66,7 @@ class BatchNorm(Module):
         self.moving_var = Buffer(ones(shape))
 
     def forward(self, x: Tensor) -> Tensor:
+        check_tensor("BatchNorm", "x", x)
         if x.ndim != self.num_dims or x.shape[1] != self.num_features:
             wanted = "(N, C)" if self.num_dims == 2 else "(N, C, H, W)"
             raise ShapeError(f"BatchNorm: expected {wanted} with C = {self.num_features}, got {x.shape}")
@@ -132,6 +134,7 @@ class _BatchNorm(Module):
             self.num_batches_tracked.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
+        check_tensor(type(self).__name__, "x", x)
         if x.ndim not in self.dims:
             raise ShapeError(f"{type(self).__name__}: expected {self.shapes}, got shape {x.shape}")
         if not self.training and self.running_mean is not None and self.running_var is not None:

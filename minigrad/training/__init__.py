@@ -8,16 +8,18 @@
     training.run(training.Settings("lenet_bn", epochs=2))
 
 Reading order: `loop.py`, `population.py`; then for a run `settings.py` with `editions.py`, `recorder.py` (its
-files), `report.py` (what is printed), `result.py`, and `runner.py`, which joins them.
+files), `report.py` (what is printed), `result.py`, `setup.py`, `evaluation.py`, and `runner.py`, which joins
+them.
 """
 
 from minigrad.training.editions import EDITIONS, Edition
+from minigrad.training.evaluation import Evaluation, evaluate_weights
 from minigrad.training.loop import EpochFigures, evaluate, train_epoch
 from minigrad.training.population import Statistics, population_statistics, using_population_statistics
 from minigrad.training.recorder import EpochRow, RunFolder, read_metrics
 from minigrad.training.report import BarReport, LineReport, Report
 from minigrad.training.result import Result, RunInterrupted
-from minigrad.training.runner import Evaluation, evaluate_weights, resume, run
+from minigrad.training.runner import resume, run
 from minigrad.training.settings import Settings
 
 __all__ = [

@@ -40,7 +40,8 @@ class EpochFigures:
     """What one pass over the training set gave.
 
     Attributes:
-        loss, accuracy: means over the examples.
+        loss, accuracy: means over the examples; accuracy is NaN where there are no classes to count, see
+            `count_correct`.
         examples: how many there were.
         seconds: duration, with everything done on the device.
     """
@@ -65,7 +66,8 @@ def train_epoch(
     Args:
         loader: gives batches (X, y), which are moved to the model's device.
         optimizer: of the model's parameters.
-        loss_fn: from outputs (N, classes) and labels (N,) to a number; default: cross-entropy.
+        loss_fn: from outputs and y to a number; default: cross-entropy, of outputs (N, classes) and labels
+            (N,). With outputs or y of another form, as in regression, the accuracy is NaN.
         epoch: its number, for messages.
         on_batch: called after each batch with its number, from 1, and the figures so far.
 
@@ -85,7 +87,7 @@ def train_epoch(
     loss_fn = F.cross_entropy if loss_fn is None else loss_fn
     device = device_of_model(model)
     model.train()
-    total_loss, correct, examples = 0.0, 0, 0
+    total_loss, correct, examples = 0.0, 0.0, 0
     started = time.perf_counter()
     for number, (X, y) in enumerate(loader, start=1):
         X, y = X.to(device), y.to(device)
@@ -117,6 +119,8 @@ def evaluate(model: Module, loader: Any) -> float:
     The model is left in the mode that it was in.
 
     Raises:
+        ShapeError: outputs that are not (N, classes), or labels that are not (N,).
+        DtypeError: labels that are not integers.
         NonFiniteError: outputs that are NaN or infinite.
         LabelError: a label outside of the model's classes.
         ArgumentError: the loader is empty.
@@ -127,7 +131,7 @@ def evaluate(model: Module, loader: Any) -> float:
     0.75
     """
     device = device_of_model(model)
-    correct, examples = 0, 0
+    correct, examples = 0.0, 0
     with evaluation_mode(model), no_grad():
         for number, (X, y) in enumerate(loader, start=1):
             X, y = X.to(device), y.to(device)
@@ -135,6 +139,8 @@ def evaluate(model: Module, loader: Any) -> float:
                 outputs = model(X)
             if outputs.ndim != 2:
                 raise ShapeError(f"evaluate: the model must give (N, classes), got shape {outputs.shape}")
+            if y.shape != outputs.shape[:1]:
+                raise ShapeError(f"evaluate: labels must be ({outputs.shape[0]},), got shape {y.shape}")
             array = outputs.array
             if not bool(backend.namespace(array).isfinite(array).all()):
                 raise NonFiniteError(
@@ -149,9 +155,21 @@ def evaluate(model: Module, loader: Any) -> float:
     return correct / examples
 
 
-def count_correct(outputs: Tensor, labels: Tensor) -> int:
-    """How many rows of outputs (N, classes) are largest at the label; the first wins among equals."""
-    return int((outputs.detach().argmax(dim=1) == labels).sum().item())
+def count_correct(outputs: Tensor, labels: Tensor) -> float:
+    """How many rows of outputs (N, classes) are largest at the label; the first wins among equals.
+
+    NaN if there is nothing to count: labels that are not integers of shape (N,), or other outputs. Targets
+    (N, 1) of a regression, for one, would be compared with every row of the outputs.
+
+    >>> import minigrad as mg
+    >>> count_correct(mg.eye(3), mg.tensor([0, 1, 0]))
+    2.0
+    >>> count_correct(mg.zeros(3, 1), mg.zeros(3, 1))
+    nan
+    """
+    if outputs.ndim != 2 or labels.shape != outputs.shape[:1] or labels.dtype.kind not in "iu":
+        return math.nan
+    return float((outputs.detach().argmax(dim=1) == labels).sum().item())
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
     metrics.csv                   one line an epoch, written when the epoch is over
     run.json                      settings, versions, data set, device, and the figures reached
-    model.safetensors             the weights, with PyTorch's names
+    model.safetensors             the weights after the last finished epoch, with PyTorch's names
     model_population.safetensors  the same with population statistics, if they were asked for
     training_state.safetensors    all that is needed to go on (--resume)
     curves.png                    loss and accuracy over the epochs

@@ -29,7 +29,8 @@ class Result:
 
     Attributes:
         settings: all of them, resolved.
-        model: trained, in evaluation mode, with the moving averages of its batch norms.
+        model: trained, in evaluation mode, with the moving averages of its batch norms. After Ctrl-C in the
+            middle of an epoch, the model of that moment; the folder has that of the last finished epoch.
         device: "cpu" or "cuda:0".
         dataset: name of the pictures that were really used; dataset_title: as people write it.
         history: one row for each finished epoch.

@@ -8,8 +8,9 @@
 Everything random is drawn from one generator, which the seed starts: the weights first, then the order of the
 examples, epoch by epoch. After each epoch the folder has the weights and all that is needed to go on, so
 Ctrl-C, an error or a power cut loses one epoch at most, and a resumed run continues bit for bit (on the CPU).
+A compiled run gives the same bits with any number of threads, see `threads_of_run` in `setup.py`.
 
-Reading order: the three public functions, then the steps in the order of their use.
+Reading order: `setup.py`, what is done before; here the two public functions, then the training.
 """
 
 from __future__ import annotations
@@ -17,29 +18,32 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minigrad import backend, checkpoint, data, optim, plot
+from minigrad import checkpoint, data, optim, plot
 from minigrad._version import __version__
-from minigrad.backend import Device, cuda
-from minigrad.compiler import compile
-from minigrad.data.garments import TEST_SIZE
 from minigrad.errors import ArgumentError, CheckpointError, MinigradError
-from minigrad.kernels.cpu.threads import get_num_threads, set_num_threads
 from minigrad.nn.module import Module
+from minigrad.training.evaluation import with_population
 from minigrad.training.loop import EpochFigures, evaluate, train_epoch
-from minigrad.training.population import batch_norm_layers, using_population_statistics
 from minigrad.training.recorder import EpochRow, RunFolder, check_writable
 from minigrad.training.report import Report
-from minigrad.training.result import WHY, Result, RunInterrupted
-from minigrad.training.settings import Settings, build_model
+from minigrad.training.result import Result, RunInterrupted
+from minigrad.training.settings import RESUMABLE, Settings
+from minigrad.training.setup import (
+    build,
+    check_last_batch,
+    device_of_settings,
+    load_data,
+    make_loader,
+    threads_of_run,
+)
 
-__all__ = ["Evaluation", "evaluate_weights", "resume", "run"]
+__all__ = ["resume", "run"]
 
 
 # 1. What users call ---
@@ -59,9 +63,10 @@ def run(settings: Settings, report: Report | None = None) -> Result:
     settings = settings.resolved()
     report = Report() if report is None else report
     check_writable(settings.output)  # before anybody waits for data
-    with _threads(settings.threads):
-        model, optimizer = _build(settings)
-        bundle = _load_data(settings, report)
+    with threads_of_run(settings):
+        model, optimizer = build(settings)
+        bundle = load_data(settings, report)
+        check_last_batch(model, len(bundle.train), settings)
         settings = replace(settings, dataset=bundle.name)
         folder = RunFolder.create(settings.output, settings.model)
         return _Job(settings, bundle, model, optimizer, folder, report).run(first_epoch=1)
@@ -71,13 +76,19 @@ def resume(path: str | Path, report: Report | None = None, **changes: Any) -> Re
     """Goes on with the run in the folder `path`, after its last finished epoch, in the same folder.
 
     Args:
-        changes: settings that may differ from then on: epochs, device, data_dir, threads, plot,
+        changes: settings that may differ from then on: epochs, device, data_dir, threads, compile, plot,
             population_statistics.
 
     Raises:
-        ArgumentError: nothing is left to do.
+        ArgumentError: nothing is left to do, or a setting that may not change.
         DataError, CheckpointError: the folder is not that of a run, or no epoch of it was finished.
     """
+    for name in changes:
+        if name not in RESUMABLE:
+            raise ArgumentError(
+                f"resume: {name} cannot be given: the run goes on with its own settings; "
+                f"what may change is {', '.join(RESUMABLE)}"
+            )
     report = Report() if report is None else report
     folder = RunFolder(Path(path).expanduser())
     before = Settings.from_dict(folder.read_run()["settings"])
@@ -85,14 +96,14 @@ def resume(path: str | Path, report: Report | None = None, **changes: Any) -> Re
     if not folder.state.is_file():
         raise CheckpointError(f"{folder.path}: no epoch of this run was finished; start it again")
     check_writable(folder.path)
-    with _threads(settings.threads):
-        model, optimizer = _build(settings)
+    with threads_of_run(settings):
+        model, optimizer = build(settings)
         epoch = checkpoint.load_training_state(folder.state, model=model, optimizer=optimizer)["epoch"]
         if epoch >= (settings.epochs or 0):
             raise ArgumentError(
                 f"{folder.path}: all {epoch} epochs are done; ask for more with --epochs to go on"
             )
-        bundle = _load_data(settings, report)
+        bundle = load_data(settings, report)
         history = [row for row in folder.rows() if row.epoch <= epoch]
         folder.start_metrics(history)
         job = _Job(settings, bundle, model, optimizer, folder, report)
@@ -100,119 +111,7 @@ def resume(path: str | Path, report: Report | None = None, **changes: Any) -> Re
         return job.run(first_epoch=epoch + 1)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Test accuracy of saved weights, with their moving averages and, if asked for, population statistics."""
-
-    test_acc: float
-    population_acc: float | None
-    dataset_title: str
-
-    def summary(self) -> list[str]:
-        """The figures as lines."""
-        lines = [f"test acc {self.test_acc:.3f} on {self.dataset_title}"]
-        if self.population_acc is not None:
-            lines += [f"population statistics: test acc {self.population_acc:.3f}", WHY]
-        return lines
-
-
-def evaluate_weights(settings: Settings, report: Report | None = None) -> Evaluation:
-    """The test accuracy of `settings.weights`; nothing is trained and nothing written."""
-    settings = settings.resolved()
-    report = Report() if report is None else report
-    if settings.weights is None:
-        raise ArgumentError("evaluate_weights: settings.weights must name a file with weights")
-    with _threads(settings.threads):
-        model, _ = _build(settings)
-        bundle = _load_data(settings, report)
-        test_loader = _loader(bundle.test, settings, _device(settings))
-        test_acc, population_acc = evaluate(model, test_loader), None
-        if settings.population_statistics and batch_norm_layers(model):
-            with using_population_statistics(model, _mixed_loader(bundle.train, settings)):
-                population_acc = evaluate(model, test_loader)
-    return Evaluation(test_acc, population_acc, bundle.title)
-
-
-# 2. Before the training ---
-
-
-def _device(settings: Settings) -> Device:
-    if settings.device == "auto":
-        return backend.device("cuda" if cuda.is_available() else "cpu")
-    return backend.device(settings.device)
-
-
-@contextlib.contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    """Limits minigrad's threads, and those of the linear algebra library, for a block; None leaves them alone."""
-    if threads is None:
-        yield
-        return
-    import threadpoolctl
-
-    before = get_num_threads()
-    set_num_threads(threads)
-    try:
-        with threadpoolctl.threadpool_limits(limits=threads):
-            yield
-    finally:
-        set_num_threads(before)
-
-
-def _load_data(settings: Settings, report: Report) -> data.DataBundle:
-    said = []
-
-    def say(text: str) -> None:
-        said.append(text)
-        if text.startswith("NOTE"):
-            report.note(text)
-        else:
-            report.lines([text])
-
-    limit = settings.limit
-    bundle = data.load(
-        settings.dataset,
-        settings.data_dir,
-        train_size=limit,
-        test_size=None if limit is None else min(limit, TEST_SIZE),
-        say=say,
-    )
-    if bundle.note and bundle.note not in said:
-        report.note(bundle.note)
-    return bundle
-
-
-def _build(settings: Settings) -> tuple[Module, optim.Optimizer]:
-    """The model with its first weights, on its device, and its optimizer."""
-    backend.random.manual_seed(settings.seed)
-    model = build_model(settings)
-    if settings.weights is not None:
-        weights = checkpoint.load(settings.weights)
-        if not isinstance(weights, Mapping):
-            raise CheckpointError(f"{settings.weights} holds no weights by name")
-        try:
-            model.load_state_dict(weights)
-        except CheckpointError as error:
-            raise CheckpointError(f"{settings.weights}: {error}") from None
-    model.to(_device(settings))
-    if settings.compile:
-        model = compile(model)
-    make = {"sgd": optim.SGD, "adam": optim.Adam}[settings.optimizer]
-    return model, make(model.parameters(), lr=settings.lr)
-
-
-def _loader(dataset: Any, settings: Settings, device: Device, shuffle: bool = False) -> data.DataLoader:
-    return data.DataLoader(dataset, settings.batch_size or 1, shuffle=shuffle, device=device)
-
-
-def _mixed_loader(dataset: Any, settings: Settings) -> data.DataLoader:
-    """In random order, without touching the order of the next training epoch."""
-    return data.DataLoader(
-        dataset, settings.batch_size or 1, shuffle=True, generator=settings.seed, device=_device(settings)
-    )
-
-
-# 3. The training ---
+# 2. The training ---
 
 
 class _Job:
@@ -233,31 +132,34 @@ class _Job:
         self.optimizer = optimizer
         self.folder = folder
         self.report = report
-        self.device = _device(settings)
-        self.train_loader = _loader(bundle.train, settings, self.device, shuffle=True)
-        self.test_loader = _loader(bundle.test, settings, self.device)
+        self.device = device_of_settings(settings)
+        self.train_loader = make_loader(bundle.train, settings, self.device, shuffle=True)
+        self.test_loader = make_loader(bundle.test, settings, self.device)
         self.result = Result(settings, model, str(self.device), bundle.name, bundle.title, folder.path)
         self.started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self.within_epoch = False  # the weights are not those of the last row of the history
 
     def run(self, first_epoch: int) -> Result:
         """Trains from `first_epoch` on; whatever happens, the folder is left in order."""
-        self._write_run("running")
-        self.report.lines(self._opening())
         try:
+            self._write_run("running")
+            self.report.lines(self._opening())
             for epoch in range(first_epoch, self.epochs + 1):
                 self._epoch(epoch)
             self._finish()
         except KeyboardInterrupt:
             self.report.close()
             self.result.interrupted = True
-            checkpoint.save(self.model, self.folder.weights)
+            if not self.within_epoch or not self.result.history:  # else those of the last epoch stay
+                checkpoint.save(self.model, self.folder.weights)
             self._write_run("interrupted")
             with contextlib.suppress(KeyboardInterrupt):  # impatient users press it twice
                 self._draw()
             raise RunInterrupted(self.result) from None
         except MinigradError as error:
             self._write_run("failed", str(error))
-            error.add_note(f"what the run had before is in {self.folder.path}")
+            if self.result.history:
+                error.add_note(f"what the run had before is in {self.folder.path}")
             raise
         finally:
             self.report.close()
@@ -269,12 +171,14 @@ class _Job:
 
     def _epoch(self, epoch: int) -> None:
         self.report.epoch_started(epoch, self.epochs, len(self.train_loader))
+        self.within_epoch = True
         figures = train_epoch(
             self.model, self.train_loader, self.optimizer, epoch=epoch, on_batch=self.report.batch
         )
         test_acc = evaluate(self.model, self.test_loader)
         row = self._row(epoch, figures, test_acc)
         self.result.history.append(row)
+        self.within_epoch = False
         self.folder.add_metrics(row)
         checkpoint.save(self.model, self.folder.weights)
         self.folder.population_weights.unlink(missing_ok=True)  # a resumed run: they are of older weights
@@ -292,20 +196,18 @@ class _Job:
     def _finish(self) -> None:
         self.model.eval()
         if self.settings.population_statistics:
-            self._population()
+            self.result.population_acc, note = with_population(
+                self.model,
+                self.bundle.train,
+                self.test_loader,
+                self.settings,
+                self.folder.population_weights,
+            )
+            if note is not None:
+                self.report.lines([note])
         self._draw()
         self._write_run("finished")
         self.report.lines(["", *self.result.summary(), "", *self._files()])
-
-    def _population(self) -> None:
-        if not batch_norm_layers(self.model):
-            self.report.lines(
-                [f"population statistics: {self.settings.model} has no batch norm to put them in"]
-            )
-            return
-        with using_population_statistics(self.model, _mixed_loader(self.bundle.train, self.settings)):
-            checkpoint.save(self.model, self.folder.population_weights)
-            self.result.population_acc = evaluate(self.model, self.test_loader)
 
     # Files and lines
 

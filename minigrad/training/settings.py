@@ -20,10 +20,13 @@ from minigrad.models import registry
 from minigrad.nn.module import Module
 from minigrad.training.editions import DEFAULT_EDITION, edition
 
-__all__ = ["OPTIMIZERS", "Settings", "build_model"]
+__all__ = ["OPTIMIZERS", "RESUMABLE", "Settings", "build_model"]
 
 OPTIMIZERS = ("sgd", "adam")
 ADAM_LR = 1e-3
+
+# What a resumed run may change; everything else it has from its run.json.
+RESUMABLE = ("epochs", "device", "data_dir", "threads", "compile", "population_statistics", "plot")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Settings:
         limit: use only the first so many training pictures, and at most as many test pictures.
         device: "auto", "cpu", "cuda" or "cuda:1".
         threads: to calculate with; default: all cores.
-        compile: whether runs of layers become fused operations (`minigrad.compile`).
+        compile: whether runs of layers become fused operations (`minigrad.compile`). They bring threads of
+            their own, and the linear algebra library is held to one, so the threads do not change a bit.
         seed: of weights and order.
         output: the run's folder is made in this one.
         weights: file to start from, in place of random weights.

@@ -6,7 +6,11 @@ import pytest
 
 from tests.strict.fixtures import device
 
+__all__ = ["device", "torch"]
+
 
 @pytest.fixture(scope="session")
 def torch() -> Any:
-    return pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # the tensors are small; more threads would only wait for each other
+    return torch

@@ -19,15 +19,21 @@ from tests.core import support as core
 
 # The same examples in every run; few, because each one compares everything.
 few = settings(
-    max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 fewer = settings(few, max_examples=8)
+many = settings(few, max_examples=150)  # where an example takes a millisecond
 
 # Largest error allowed, relative to the largest number in the array.
 TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 2e-5}
 
 dtypes = st.sampled_from([np.float32, np.float64])
 seeds = st.integers(0, 2**32 - 1)
+
+
+def between(low: int, high: int) -> st.SearchStrategy[int]:
+    """A whole number from low to high, each as likely as the others; st.integers prefers the ends."""
+    return st.sampled_from(range(low, high + 1))
 
 
 # 1. Memory orders ----------------------------------------------------------------------------------------
@@ -50,6 +56,18 @@ def ordered(x: np.ndarray, order: str) -> np.ndarray:
     assert result.shape == x.shape
     assert result.dtype == x.dtype
     return result
+
+
+def affine(x: np.ndarray, kind: str) -> list[np.ndarray]:
+    """gamma and beta (C,), of both signs and with a zero; or one of them; or none."""
+    rng = np.random.default_rng(1)
+    C = x.shape[1]
+    gamma, beta = rng.standard_normal(C).astype(x.dtype), rng.standard_normal(C).astype(x.dtype)
+    gamma[0] = 0
+    return {"both": [gamma, beta], "gamma": [gamma], "none": []}[kind]
+
+
+affines = st.sampled_from(["both", "gamma", "none"])
 
 
 # 2. Comparing --------------------------------------------------------------------------------------------

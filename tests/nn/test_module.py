@@ -1,7 +1,6 @@
-"""Module: what it finds among its attributes, modes, moving, hooks, printing. Saving: test_state_dict.py."""
+"""Module: what it finds among its attributes, modes, moving, copying. More: test_state_dict.py, test_hooks.py."""
 
 import copy
-from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.errors import DtypeError
-from tests import strict
 
 
 class Net(nn.Module):
@@ -190,7 +188,7 @@ def test_no_forward():
 
 def test_unknown_attributes_are_attribute_errors():
     with pytest.raises(AttributeError, match="wieght"):
-        nn.Linear(2, 2).wieght
+        _ = nn.Linear(2, 2).wieght
 
 
 class TutorialBatchNorm(nn.Module):
@@ -337,126 +335,3 @@ def test_deepcopy_shares_nothing_and_keeps_what_is_shared_inside():
     assert isinstance(twin.seen, nn.Buffer)
     twin(mg.ones(2, 3)).sum().backward()
     assert net.scale.grad is None
-
-
-# 3. Hooks ------------------------------------------------------------------------------------------------
-
-
-def test_hooks_see_and_change_arguments_and_result():
-    layer, seen = nn.Linear(2, 1), []
-    x = mg.ones(1, 2)
-    before = layer.register_forward_pre_hook(lambda m, args: seen.append(("before", m, args)))
-    after = layer.register_forward_hook(lambda m, args, y: seen.append(("after", m, args, y)))
-    y = layer(x)
-    assert seen[0] == ("before", layer, (x,))
-    assert seen[1][:3] == ("after", layer, (x,))
-    assert seen[1][3] is y
-    before.remove()
-    after.remove()
-    layer(x)
-    assert len(seen) == 2
-    layer.register_forward_pre_hook(lambda m, args: args[0] * 0)
-    layer.register_forward_hook(lambda m, args, y: y + 1)
-    layer.register_forward_hook(lambda m, args, y: y * 2)  # hooks run in the order of registration
-    assert layer(x).item() == pytest.approx(2 * (layer.bias.item() + 1))
-
-
-def test_a_pre_hook_may_return_all_arguments():
-    class Add(nn.Module):
-        def forward(self, a: Any, b: Any, scale: Any = 1) -> Any:
-            return (a + b) * scale
-
-    add = Add()
-    add.register_forward_pre_hook(lambda m, args: (args[0], 10))
-    assert add(1, 2, scale=3) == 33
-
-
-def test_removing_twice_takes_away_only_its_own_hook():
-    layer, calls = nn.Identity(), []
-
-    def hook(module: nn.Module, args: Any, result: Any) -> None:
-        calls.append(1)
-
-    first = layer.register_forward_hook(hook)
-    layer.register_forward_hook(hook)
-    first.remove()
-    first.remove()
-    layer(mg.ones(1))
-    assert len(calls) == 1
-
-
-def test_a_hook_may_remove_itself():
-    layer, calls = nn.Identity(), []
-    handles = [
-        layer.register_forward_hook(lambda *_: (calls.append(1), handles[0].remove())[1]) for _ in range(1)
-    ]
-    layer(1)
-    layer(1)
-    assert len(calls) == 1
-
-
-# 4. Printing ---------------------------------------------------------------------------------------------
-
-
-def layers(lib: Any) -> list[Any]:
-    return [
-        lib.Sequential(
-            OrderedDict(
-                features=lib.Sequential(
-                    lib.Conv2d(1, 6, 5), lib.Sigmoid(), lib.MaxPool2d(2, 2), lib.AvgPool2d(3, 1, 1)
-                ),
-                head=lib.Sequential(lib.Flatten(), lib.Linear(6, 2, bias=False), lib.Softmax(dim=1)),
-            )
-        ),
-        lib.Conv2d(2, 4, (3, 1), stride=2, padding=(1, 0), dilation=2, groups=2, bias=False),
-        lib.Conv2d(2, 4, 3, padding="same"),
-        lib.MaxPool2d(3, 2, 1, 1, ceil_mode=True),
-        lib.AdaptiveAvgPool2d((1, None)),
-        lib.ReLU(),
-        lib.LeakyReLU(0.2),
-        lib.GELU(approximate="tanh"),
-        lib.Softplus(),
-        lib.Tanh(),
-        lib.LogSoftmax(-1),
-        lib.Identity(),
-        lib.Dropout(0.2),
-        lib.CrossEntropyLoss(),
-        lib.MSELoss(),
-        lib.ModuleList([lib.ReLU(), lib.Tanh()]),
-    ]
-
-
-@pytest.mark.parity
-def test_layers_print_as_in_torch(torch):
-    for ours, theirs in zip(layers(nn), layers(torch.nn), strict=True):
-        assert repr(ours) == repr(theirs)
-
-
-def test_normalisation_prints_its_arguments():
-    assert (
-        repr(nn.BatchNorm2d(6))
-        == "BatchNorm2d(6, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)"
-    )
-    assert repr(nn.BatchNorm(6, 4)) == "BatchNorm(6, num_dims=4, eps=1e-05, momentum=0.9)"
-    assert repr(nn.GroupNorm(2, 4)) == "GroupNorm(2, 4, eps=1e-05, affine=True)"
-    assert repr(nn.LayerNorm(3)) == "LayerNorm((3,), eps=1e-05, elementwise_affine=True)"
-
-
-def test_own_modules_print_their_remarks_and_children():
-    class Scaled(nn.Sequential):
-        def extra_repr(self) -> str:
-            return "scale=2"
-
-    assert repr(Scaled(nn.ReLU())) == "Scaled(\n  scale=2\n  (0): ReLU()\n)"
-    assert repr(Scaled()) == "Scaled(scale=2)"
-    assert repr(nn.Module()) == "Module()"
-
-
-def test_parameters_print_like_torch():
-    assert repr(nn.Parameter(mg.zeros(2))) == "Parameter containing:\ntensor([0., 0.], requires_grad=True)"
-
-
-def test_a_module_moves_to_the_stand_in_and_back():
-    strict.install()
-    layer = nn.BatchNorm2d(2).to("strict").cpu()
-    assert layer(mg.ones(2, 2, 1, 1)).shape == (2, 2, 1, 1)

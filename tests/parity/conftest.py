@@ -7,4 +7,6 @@ import pytest
 
 @pytest.fixture(scope="session")
 def torch() -> Any:
-    return pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # the tensors are small; more threads would only wait for each other
+    return torch

@@ -1,19 +1,20 @@
 """Twenty steps of SGD beside PyTorch: from the same weights, the same losses and the same gradients.
 
-Float64 runs at the learning rate of each model's recipe. Float32 runs at 0.1: at the recipe's 1.0 a difference in
-the last digit grows a thousandfold in twenty steps, between any two programs, and would be all that is measured.
+Float64 runs at the learning rate of each model's recipe. Float32 runs at 0.1: at the recipe's 1.0 a
+difference in the last digit grows a thousandfold in twenty steps, between any two programs, and would be all
+that is measured.
 
 A loss is compared with itself, |a - b| / |b|, and a gradient as a whole: the largest difference in a tensor
 over the largest entry of that tensor. Single entries far below it are sums that cancel, in both libraries.
 Two things have no right answer in float32, and are treated so:
 
-- The bias of a convolution or Linear that a batch norm follows has no influence, since batch norm subtracts the
-  mean. Its true gradient is 0, so 0 is what minigrad's is compared with, on the scale of the gradient of the
-  same layer's weight, which is made of the same sums. (PyTorch's noise is up to a hundred times larger.)
-- Where the two largest values in a window of a max pooling are equal but for rounding, either may win, and the
-  gradient goes to another pixel. About one window in a million is such a one. PyTorch is told minigrad's winners,
-  after a check that they are maxima there, too, but for rounding, and that it chose the same ones nearly always.
-  In float64 PyTorch chooses by itself.
+- The bias of a convolution or Linear that a batch norm follows has no influence, since batch norm subtracts
+  the mean. Its true gradient is 0, so 0 is what minigrad's is compared with, on the scale of the gradient of
+  the same layer's weight, which is made of the same sums. PyTorch's own noise is up to a hundred times larger.
+- Where the two largest values in a window of a max pooling are equal but for rounding, either may win, and
+  the gradient goes to another pixel. About one window in a million is of that kind. PyTorch is told minigrad's
+  winners, after a check that they are maxima there, too, but for rounding, and that its own are nearly always
+  the same. In float64 PyTorch chooses by itself.
 """
 
 from collections.abc import Callable
@@ -45,10 +46,10 @@ def batches(dtype: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(x[i : i + BATCH], labels[i : i + BATCH]) for i in range(0, len(x), BATCH)]
 
 
-def train(net: Any, optimizer: Any, loss_of: Callable[..., Any], dtype: Any) -> list[Step]:
-    """Twenty steps in either library."""
+def train(net: Any, optimizer: Any, loss_of: Callable[..., Any], dtype: Any, count: int) -> list[Step]:
+    """The first steps of a training in either library."""
     steps = []
-    for x, labels in batches(dtype):
+    for x, labels in batches(dtype)[:count]:
         optimizer.zero_grad()
         loss = loss_of(x, labels)
         loss.backward()
@@ -57,18 +58,18 @@ def train(net: Any, optimizer: Any, loss_of: Callable[..., Any], dtype: Any) -> 
     return steps
 
 
-def train_ours(net: nn.Module, lr: float, dtype: Any) -> list[Step]:
+def train_ours(net: nn.Module, lr: float, dtype: Any, count: int = STEPS) -> list[Step]:
     def loss_of(x: np.ndarray, labels: np.ndarray) -> mg.Tensor:
         return F.cross_entropy(net(mg.Tensor(x)), mg.Tensor(labels))
 
-    return train(net, optim.SGD(net.parameters(), lr=lr), loss_of, dtype)
+    return train(net, optim.SGD(net.parameters(), lr=lr), loss_of, dtype, count)
 
 
-def train_theirs(torch: Any, net: Any, lr: float, dtype: Any) -> list[Step]:
+def train_theirs(torch: Any, net: Any, lr: float, dtype: Any, count: int = STEPS) -> list[Step]:
     def loss_of(x: np.ndarray, labels: np.ndarray) -> Any:
         return torch.nn.functional.cross_entropy(net(torch.tensor(x)), torch.tensor(labels))
 
-    return train(net, torch.optim.SGD(net.parameters(), lr=lr), loss_of, dtype)
+    return train(net, torch.optim.SGD(net.parameters(), lr=lr), loss_of, dtype, count)
 
 
 def record_winners(net: nn.Sequential) -> dict[int, list[np.ndarray]]:
@@ -127,9 +128,10 @@ def gradient_errors(
     return errors
 
 
-def measure(
-    torch: Any, name: str, dtype: Any, lr: float
-) -> tuple[float, list[dict[str, float]], dict[str, float]]:
+Errors = dict[str, float]
+
+
+def measure(torch: Any, name: str, dtype: Any, lr: float) -> tuple[float, list[Errors], Errors]:
     """Largest error of a loss; error of each gradient in each step; error of each weight after the last step."""
     mg.manual_seed(0)
     net = models.get(name).make().to(dtype)
@@ -169,8 +171,8 @@ def test_float32_losses_at_the_learning_rate_of_the_recipe(torch, name):
     info = models.get(name)
     net = info.make()
     twin = load_into_torch(torch, build(torch, name), net)
-    ours = train_ours(net, info.lr, np.float32)[:5]
-    theirs = train_theirs(torch, twin, info.lr, np.float32)[:5]
+    ours = train_ours(net, info.lr, np.float32, 5)
+    theirs = train_theirs(torch, twin, info.lr, np.float32, 5)
     for (loss, _), (expected, _) in zip(ours, theirs, strict=True):
         assert loss == pytest.approx(expected, rel=1e-4)
 
@@ -200,7 +202,8 @@ def test_the_comparison_sees_a_wrong_convention(torch):
     twin = build(torch, "lenet_bn")
     twin[13] = Unbiased(84)
     load_into_torch(torch, twin, net)
-    ours, theirs = train_ours(net, 0.1, np.float32)[0], train_theirs(torch, twin, 0.1, np.float32)[0]
+    (ours,) = train_ours(net, 0.1, np.float32, 1)
+    (theirs,) = train_theirs(torch, twin, 0.1, np.float32, 1)
     errors = gradient_errors(ours[1], theirs[1], without_influence(net))
     assert abs(ours[0] - theirs[0]) / theirs[0] > LIMIT[np.float32]
     assert max(errors.values()) > 10 * LIMIT[np.float32]

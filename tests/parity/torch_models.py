@@ -64,6 +64,6 @@ def load_into_torch(torch: Any, theirs: Any, ours: Any) -> Any:
 
 
 def pictures(count: int, dtype: Any, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of garments (count, 1, 28, 28) in [0, 1] on a black background, where max pooling has ties; labels."""
+    """Pictures (count, 1, 28, 28) in [0, 1] on a black background, where max pooling has ties; labels."""
     images, labels = garments(size=count, seed=seed)
     return (images[:, None] / 255).astype(dtype), labels.astype(np.int64)

@@ -9,7 +9,7 @@ import minigrad as mg
 from minigrad import nn, optim
 from minigrad.errors import ArgumentError, LabelError, NonFiniteError, ShapeError
 from minigrad.nn import functional as F
-from minigrad.training import evaluate, train_epoch
+from minigrad.training import EpochRow, LineReport, evaluate, train_epoch
 from minigrad.training.loop import count_correct, evaluation_mode
 
 
@@ -153,6 +153,38 @@ def test_evaluate_refuses_outputs_that_are_no_numbers():
 
 def test_the_first_of_equal_outputs_counts():
     assert count_correct(mg.zeros(3, 4), mg.tensor([0, 1, 0])) == 2
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels"),
+    [
+        (mg.zeros(3, 1), mg.zeros(3, 1)),  # regression, or BCE
+        (mg.zeros(3, 1), mg.zeros(3, 1, dtype=mg.int64)),
+        (mg.zeros(3, 2), mg.zeros(3)),
+        (mg.zeros(3), mg.zeros(3, dtype=mg.int64)),
+        (mg.zeros(3, 2, 2), mg.zeros(3, dtype=mg.int64)),
+        (mg.zeros(3, 2), mg.zeros(1, dtype=mg.int64)),
+    ],
+)
+def test_where_there_are_no_classes_nothing_is_counted(outputs, labels):
+    assert math.isnan(count_correct(outputs, labels))
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.BCEWithLogitsLoss()])
+def test_the_accuracy_of_a_regression_is_nan(loss, capsys):
+    model = nn.Linear(4, 1)
+    data = [(X, (y > 0).astype(mg.float32).reshape(-1, 1)) for X, y in batches()]
+    figures = train_epoch(model, data, optim.SGD(model.parameters(), lr=0.1), loss)
+    assert math.isfinite(figures.loss)
+    assert math.isnan(figures.accuracy)
+    row = EpochRow(1, figures.loss, figures.accuracy, math.nan, 0.1, 1000.0, 1.0)
+    LineReport().epoch_finished(row, 1)
+    assert "train acc nan  test acc nan" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_labels_of_another_shape():
+    with pytest.raises(ShapeError, match=r"evaluate: labels must be \(2,\), got shape \(2, 1\)"):
+        evaluate(nn.Identity(), [(mg.eye(2), mg.tensor([[0], [1]]))])
 
 
 def test_on_every_device(device):

@@ -3,9 +3,11 @@
 import contextlib
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import minigrad as mg
 from minigrad import checkpoint, data
@@ -141,7 +143,8 @@ def test_population_statistics_can_be_had_again(settings):
     """The order of the pass comes from the seed: weights and seed give the same statistics, bit for bit."""
     result = run(Settings(**settings, population_statistics=True))
     train = data.load("garments", train_size=200, test_size=200).train
-    population_statistics(result.model, data.DataLoader(train, 64, shuffle=True, generator=0))
+    with threadpoolctl.threadpool_limits(limits=1):  # as in the run
+        population_statistics(result.model, data.DataLoader(train, 64, shuffle=True, generator=0))
     saved = checkpoint.load(result.folder / "model_population.safetensors")
     for name, value in result.model.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), saved[name].numpy())
@@ -189,6 +192,36 @@ def test_a_model_without_batch_norm_has_no_such_lines(settings):
     assert len(result.summary()) == 3
     assert "population statistics: mlp has no batch norm to put them in" in report.text
     assert not (result.folder / "model_population.safetensors").exists()
+
+
+def test_batches_too_small_for_population_statistics_cost_nothing_else(settings):
+    """One value per channel has no variance; the from-scratch layer trains on it all the same."""
+    settings.update(model="lenet_bn_scratch", batch_size=1, limit=3, epochs=1, population_statistics=True)
+    report = Recording()
+    result = run(Settings(**{**settings, "plot": True}), report)
+    assert result.population_acc is None
+    (line,) = [line for line in report.text if "no population statistics" in line]
+    assert re.search(r"layer 10 got one value per channel in each batch.*use larger batches", line)
+    assert report.text[-1] == (
+        f"saved in {result.folder}: model.safetensors, metrics.csv, run.json, curves.png"
+    )
+    assert result.summary()[0] in report.text
+    assert json.loads((result.folder / "run.json").read_text())["status"] == "finished"
+    found = evaluate_weights(Settings(**{**settings, "weights": str(result.folder / "model.safetensors")}))
+    assert found.summary() == [f"test acc {result.test_acc:.3f} on garments drawn by code", line]
+
+
+@pytest.mark.parametrize(("limit", "batch_size"), [(129, 64), (5, 1), (1, 64)])
+def test_a_last_batch_of_one_is_refused_before_the_training(settings, tmp_path, limit, batch_size):
+    settings.update(limit=limit, batch_size=batch_size, epochs=1)
+    message = (
+        rf"a single picture, which batch norm cannot train on: {limit} pictures in batches of {batch_size}; "
+        r"choose another --batch-size or --limit"
+    )
+    with pytest.raises(ArgumentError, match=message):
+        run(Settings(**settings))
+    assert list((tmp_path / "runs").iterdir()) == []  # nothing was begun
+    run(Settings(**{**settings, "model": "mlp"}))  # no batch norm, no trouble
 
 
 def test_without_fashion_mnist_the_note_cannot_be_missed(settings, monkeypatch):
@@ -286,8 +319,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(settings, batch):
     written = json.loads((result.folder / "run.json").read_text())
     assert (written["status"], written["interrupted"], written["epochs_done"]) == ("interrupted", True, 1)
     assert written["figures"]["train_loss"] == result.loss
-    for name, value in result.model.state_dict().items():  # the weights of the moment
-        np.testing.assert_array_equal(value.numpy(), weights_of(result.folder)[name])
+    first_epoch = weights_of(run(Settings(**{**settings, "epochs": 1})).folder)
+    for name, value in weights_of(result.folder).items():  # those that the figures belong to
+        np.testing.assert_array_equal(value, first_epoch[name])
     assert str(result.folder) in str(caught.value)
 
     resume(result.folder)
@@ -325,6 +359,17 @@ def test_what_cannot_be_resumed(settings, tmp_path):
         resume(caught.value.result.folder)
 
 
+@pytest.mark.parametrize("change", [{"lr": 0.1}, {"model": "mlp"}, {"colour": 1}])
+def test_settings_that_a_resumed_run_may_not_change(settings, change):
+    folder = run(Settings(**settings)).folder
+    before = (folder / "run.json").read_text()
+    (name,) = change
+    with pytest.raises(ArgumentError, match=f"resume: {name} cannot be given.*what may change is epochs, "):
+        resume(folder, epochs=3, **change)
+    assert (folder / "run.json").read_text() == before
+    assert len(resume(folder, epochs=3, compile=False, threads=1, plot=False).history) == 3
+
+
 # 3. Failure ---
 
 
@@ -332,8 +377,26 @@ def test_ctrl_c_in_the_first_epoch_keeps_the_weights(settings):
     with pytest.raises(RunInterrupted) as caught:
         run(Settings(**{**settings, "plot": True}), interrupt_at(1, 2))
     folder = caught.value.result.folder
+    for name, value in caught.value.result.model.state_dict().items():  # of the moment: there are no others
+        np.testing.assert_array_equal(value.numpy(), weights_of(folder)[name])
     assert sorted(p.name for p in folder.iterdir()) == ["metrics.csv", "model.safetensors", "run.json"]
     assert without_timing(folder) == [["epoch", "train_loss", "train_acc", "test_acc", "lr"]]
+
+
+def test_ctrl_c_while_an_epoch_is_written_saves_its_weights(settings, monkeypatch):
+    """The history has the epoch already, the weights' file does not."""
+    expected = weights_of(run(Settings(**{**settings, "epochs": 2})).folder)
+
+    def stop(self, row):
+        if row.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "add_metrics", stop)
+    with pytest.raises(RunInterrupted) as caught:
+        run(Settings(**settings))
+    assert len(caught.value.result.history) == 2
+    for name, value in weights_of(caught.value.result.folder).items():
+        np.testing.assert_array_equal(value, expected[name])
 
 
 def test_a_loop_over_seeds_ends_with_ctrl_c(settings):
@@ -366,7 +429,7 @@ def test_a_loss_that_became_nan_leaves_the_last_good_weights(settings):
         return report.model
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("minigrad.training.runner.build_model", build)
+        patch.setattr("minigrad.training.setup.build_model", build)
         with pytest.raises(NonFiniteError, match="the loss is nan in epoch 2, batch 2") as caught:
             run(Settings(**settings), report)
     (folder,) = RunFolder(settings["output"]).path.iterdir()
@@ -398,8 +461,6 @@ def test_a_device_that_is_not_there(settings, monkeypatch, tmp_path):
 
 
 def test_threads_are_limited_during_the_run_only(settings):
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-
     def threads():
         return {pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
 
@@ -407,3 +468,38 @@ def test_threads_are_limited_during_the_run_only(settings):
     run(Settings(**settings, threads=1), Recording(lambda epoch, number: seen.append(threads())))
     assert seen[0] == {1}
     assert threads() == before
+
+
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.parametrize("asked", [None, 1, 3])
+def test_what_a_run_does_with_threads_ends_with_it(settings, compile, asked):
+    """A compiled run leaves BLAS one thread; a report that changes the threads does so for the run."""
+
+    def blas():
+        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+    def meddle(epoch, number):
+        seen.append((mg.get_num_threads(), blas()))
+        mg.set_num_threads(5)
+        threadpoolctl.threadpool_limits(limits=2, user_api="blas")
+
+    mine, library, seen = mg.get_num_threads(), blas(), []
+    with pytest.raises(NonFiniteError):  # also when the run fails
+        run(Settings(**{**settings, "threads": asked, "compile": compile, "lr": 1e30}), Recording(meddle))
+    assert seen[0] == (asked or mine, {1} if compile else {asked} if asked else library)
+    assert (mg.get_num_threads(), blas()) == (mine, library)
+
+
+@pytest.mark.parametrize("model", ["lenet_bn", "lenet_bn_scratch", "mlp_bn"])
+def test_a_compiled_run_has_the_same_bits_with_any_number_of_threads(settings, model):
+    """Where layers are not fused, as in the pass for the population statistics, BLAS must not use threads."""
+    one, two = (
+        run(Settings(**{**settings, "model": model, "population_statistics": True, "threads": threads}))
+        for threads in (1, 2)
+    )
+    assert without_timing(one.folder) == without_timing(two.folder)
+    assert one.population_acc == two.population_acc
+    for file in ("model.safetensors", "model_population.safetensors"):
+        ours, theirs = checkpoint.load(one.folder / file), checkpoint.load(two.folder / file)
+        for name, value in ours.items():
+            np.testing.assert_array_equal(value.numpy(), theirs[name].numpy())

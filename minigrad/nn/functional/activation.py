@@ -15,6 +15,7 @@ from typing import Any
 
 from minigrad.autograd import Function
 from minigrad.errors import ArgumentError
+from minigrad.nn.functional.checks import check_tensor
 from minigrad.nn.functional.erf import erf
 from minigrad.shapes import normalize_dim
 from minigrad.tensor import Tensor
@@ -191,11 +192,13 @@ def sigmoid(input: Tensor) -> Tensor:
     >>> sigmoid(mg.tensor([-1000.0, 0.0, 1000.0]))
     tensor([0. , 0.5, 1. ])
     """
+    check_tensor("sigmoid", "x", input)
     return Sigmoid.apply(floating(input))
 
 
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent of every element."""
+    check_tensor("tanh", "x", input)
     return Tanh.apply(floating(input))
 
 
@@ -204,11 +207,13 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
     `inplace`, here and below, is accepted and ignored: nothing is ever overwritten.
     """
+    check_tensor("relu", "x", input)
     return ReLU.apply(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, negative_slope * x elsewhere (Maas, Hannun and Ng 2013)."""
+    check_tensor("leaky_relu", "x", input)
     return LeakyReLU.apply(floating(input), float(negative_slope))
 
 
@@ -217,6 +222,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
     With approximate="tanh": x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
     """
+    check_tensor("gelu", "x", input)
     if approximate == "none":
         return GELU.apply(floating(input))
     if approximate == "tanh":
@@ -231,6 +237,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     PyTorch returns x itself where beta x > threshold. Here the formula holds everywhere, so that threshold is
     accepted and ignored; for the default the difference is below 3e-9.
     """
+    check_tensor("softplus", "x", input)
     if not beta > 0:
         raise ArgumentError(f"softplus: beta must be above 0, got {beta}")
     return Softplus.apply(floating(input)) if beta == 1 else Softplus.apply(floating(input) * beta) / beta
@@ -243,18 +250,21 @@ def softmax(input: Tensor, dim: int = -1) -> Tensor:
     >>> softmax(mg.tensor([1000.0, 1000.0]))
     tensor([0.5, 0.5])
     """
+    check_tensor("softmax", "x", input)
     axis = normalize_dim(dim, input.ndim, "softmax")
     return Softmax.apply(floating(input), axis) if input.numel() else floating(input).clone()
 
 
 def log_softmax(input: Tensor, dim: int = -1) -> Tensor:
     """ln softmax(x) along `dim`, exact also where softmax is too small for a float."""
+    check_tensor("log_softmax", "x", input)
     axis = normalize_dim(dim, input.ndim, "log_softmax")
     return LogSoftmax.apply(floating(input), axis) if input.numel() else floating(input).clone()
 
 
 def logsumexp(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     """ln sum of e^x along `dim`, without overflow."""
+    check_tensor("logsumexp", "x", input)
     highest = input.detach().amax(dim, keepdim=True)
     total = (input - highest).exp().sum(dim, keepdim=True).log() + highest
     return total if keepdim else total.squeeze(dim)

@@ -1,12 +1,34 @@
-"""Checks that several families share: numbers that must be positive, dtypes that must agree."""
+"""Checks that several families share: arguments that must be Tensors, numbers that must be positive, dtypes
+that must agree."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from minigrad.dtypes import is_float
 from minigrad.errors import ArgumentError, DtypeError
 from minigrad.tensor import Tensor
 
-__all__ = ["check_floating", "check_positive", "check_same_dtype"]
+__all__ = ["check_floating", "check_positive", "check_same_dtype", "check_tensor", "type_name"]
+
+
+def type_name(value: Any) -> str:
+    """The type of a value as users write it: list, numpy.ndarray, torch.Tensor."""
+    cls = type(value)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def check_tensor(operation: str, name: str, value: Any, optional: bool = False) -> None:
+    """Refuse lists, NumPy arrays and whatever else is no Tensor; None is one of them unless `optional`."""
+    if isinstance(value, Tensor) or (optional and value is None):
+        return
+    if value is None:
+        raise DtypeError(
+            f"{operation}: {name} must be a Tensor, got None; does the forward before it return its result?"
+        )
+    raise DtypeError(
+        f"{operation}: {name} must be a Tensor, got {type_name(value)}; convert it with minigrad.tensor(...)"
+    )
 
 
 def check_positive(operation: str, **values: tuple[int, ...]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from minigrad.autograd import Function
 from minigrad.errors import ArgumentError, ShapeError, describe
-from minigrad.nn.functional.checks import check_positive, check_same_dtype
+from minigrad.nn.functional.checks import check_positive, check_same_dtype, check_tensor
 from minigrad.shapes import as_int, output_size, pair
 from minigrad.tensor import Tensor
 
@@ -143,11 +143,12 @@ def conv2d(
     >>> conv2d(mg.ones(8, 1, 28, 28), mg.ones(6, 1, 5, 5)).shape
     (8, 6, 24, 24)
     """
-    if input.ndim == 3:
-        return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    check_tensor("conv2d", "x", input)
+    check_tensor("conv2d", "weight", weight)
+    check_tensor("conv2d", "bias", bias, optional=True)
     stride, dilation, groups = pair(stride, "stride"), pair(dilation, "dilation"), as_int(groups, "groups")
     check_positive("conv2d", stride=stride, dilation=dilation, groups=(groups,))
-    if input.ndim != 4 or weight.ndim != 4:
+    if input.ndim not in (3, 4) or weight.ndim != 4:
         raise ShapeError(
             describe(
                 "conv2d: x and weight need 4 dimensions",
@@ -155,20 +156,25 @@ def conv2d(
                 "reshape pictures to (N, C, H, W), for example x.reshape(-1, 1, 28, 28)",
             )
         )
+    single = input.ndim == 3  # one picture without a batch
     O, per_group, K, L = weight.shape
+    C, channels = input.shape[-3], per_group * groups
     facts = [
-        ("x", input.shape, "N C H W"),
+        ("x", input.shape, "C H W" if single else "N C H W"),
         ("weight", weight.shape, "O C/groups K L"),
         ("groups", groups, ""),
     ]
-    if input.shape[1] != per_group * groups:
+    if C != channels:
+        hint = f"the layer before must output {channels} channels"
+        if C and C % groups == 0:
+            grouped = f", groups={groups}" if groups > 1 else ""
+            hint += f", or use Conv2d({C}, {O}, {K if K == L else (K, L)}{grouped})"
+        if single and channels == 1:
+            hint = "for a batch of grey pictures use x.unsqueeze(1)"
+        if single:
+            hint = f"x was read as one picture (C, H, W); {hint}"
         raise ShapeError(
-            describe(
-                f"conv2d: weight expects {per_group * groups} input channels, x has {input.shape[1]}",
-                facts,
-                f"the layer before must output {per_group * groups} channels, "
-                f"or use Conv2d({input.shape[1]}, {O}, {K if K == L else (K, L)})",
-            )
+            describe(f"conv2d: weight expects {channels} input channels, x has {C}", facts, hint)
         )
     if O % groups:
         raise ShapeError(
@@ -181,6 +187,8 @@ def conv2d(
     if bias is not None and bias.shape != (O,):
         raise ShapeError(f"conv2d: bias has shape {bias.shape}, expected ({O},)")
     check_same_dtype("conv2d", x=input, weight=weight, bias=bias)
+    if single:
+        input = input.unsqueeze(0)
     around = _padding(input, (K, L), stride, padding, dilation)
     if isinstance(around, Tensor):  # "same" with an even kernel: one side was padded by hand
         input, around = around, (0, 0)
@@ -190,15 +198,12 @@ def conv2d(
                 describe(
                     f"conv2d: the kernel spans {d * (k - 1) + 1} along {axis}, "
                     f"but x with its padding has {size + 2 * p}",
-                    [
-                        ("x", input.shape, "N C H W"),
-                        ("weight", weight.shape, "O C/groups K L"),
-                        ("padding", around, ""),
-                    ],
+                    [*facts[:2], ("padding", around, "")],
                     "use a smaller kernel, more padding or larger pictures",
                 )
             )
-    return Conv2d.apply(input, weight, bias, stride, around, dilation, groups)
+    y = Conv2d.apply(input, weight, bias, stride, around, dilation, groups)
+    return y.squeeze(0) if single else y
 
 
 def _padding(x: Tensor, kernel: Pair, stride: Pair, padding: Any, dilation: Pair) -> Pair | Tensor:
@@ -239,4 +244,5 @@ class Pad2d(Function):
 
 def pad2d(input: Tensor, rows: Pair, columns: Pair) -> Tensor:
     """Zeros around pictures: (above, below) rows and (left, right) columns."""
+    check_tensor("pad2d", "x", input)
     return Pad2d.apply(input, rows, columns)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from minigrad import backend
 from minigrad.errors import ArgumentError
+from minigrad.nn.functional.checks import check_tensor
 from minigrad.tensor import Tensor
 
 __all__ = ["dropout"]
@@ -25,6 +26,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     >>> sorted(set(y.tolist())) == [0.0, 1.25]
     True
     """
+    check_tensor("dropout", "x", input)
     if not 0 <= p <= 1:
         raise ArgumentError(f"dropout: p must be between 0 and 1, got {p}")
     if not training or p == 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from minigrad.autograd import Function
 from minigrad.errors import ShapeError, describe
-from minigrad.nn.functional.checks import check_same_dtype
+from minigrad.nn.functional.checks import check_same_dtype, check_tensor
 from minigrad.tensor import Tensor
 
 __all__ = ["linear"]
@@ -51,6 +51,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(mg.ones(2, 3), mg.ones(4, 3)).shape
     (2, 4)
     """
+    check_tensor("linear", "x", input)
+    check_tensor("linear", "weight", weight)
+    check_tensor("linear", "bias", bias, optional=True)
     if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         features = weight.shape[1] if weight.ndim == 2 else "?"
         hint = f"use Linear({input.shape[-1]}, {weight.shape[0]})" if input.ndim and weight.ndim == 2 else ""

@@ -17,7 +17,7 @@ from minigrad.creation import arange
 from minigrad.errors import ArgumentError, DeviceError, DtypeError, LabelError, ShapeError, describe
 from minigrad.functions import where
 from minigrad.nn.functional.activation import log_softmax, softplus
-from minigrad.nn.functional.checks import check_same_dtype
+from minigrad.nn.functional.checks import check_same_dtype, check_tensor
 from minigrad.tensor import Tensor
 
 __all__ = [
@@ -51,6 +51,7 @@ class Pick(Function):
 
 def check_labels(operation: str, labels: Tensor, classes: int, ignore_index: int | None = None) -> None:
     """Refuse labels that are no whole numbers from 0 to classes - 1."""
+    check_tensor(operation, "labels", labels)
     if labels.dtype.kind not in "iu":
         raise DtypeError(f"{operation}: labels must be integers (int64), got {labels.dtype}; use y.long()")
     if labels.numel() == 0:
@@ -104,6 +105,7 @@ def nll_loss(
     Raises:
         LabelError: a label outside 0 .. classes - 1, named with its place.
     """
+    _check_arguments("nll_loss", input, target, weight)
     return _nll("nll_loss", input, target, weight, ignore_index, reduction)
 
 
@@ -121,7 +123,7 @@ def _nll(
             describe(
                 f"{operation}: input and target do not fit",
                 [("input", input.shape, "N classes ..."), ("target", target.shape, "N ...")],
-                "target holds one label for each example, not one-hot rows",
+                _target_hint(input.shape, target.shape),
             )
         )
     if input.device != target.device:
@@ -140,8 +142,32 @@ def _nll(
         share = used.to(input.dtype) if weight is None else weight.detach()[labels] * used.to(input.dtype)
         losses = losses * share
         if reduction == "mean":
-            return losses.sum() / _not_zero(share.sum())
+            return _mean(losses.sum(), share.sum())
     return reduce(losses.reshape(target.shape), reduction)
+
+
+def _check_arguments(operation: str, input: Any, target: Any, weight: Any) -> None:
+    """Refuse what is no Tensor, and scores and labels in the wrong order."""
+    check_tensor(operation, "input", input)
+    check_tensor(operation, "target", target)
+    check_tensor(operation, "weight", weight, optional=True)
+    if input.dtype.kind in "iu" and target.dtype.kind == "f":
+        raise DtypeError(
+            f"{operation}: input is {input.dtype} and target {target.dtype}: the arguments seem exchanged; "
+            f"write {operation}(scores, labels)"
+        )
+
+
+def _target_hint(shape: tuple[int, ...], target: tuple[int, ...]) -> str:
+    """How a target would fit to an input of `shape` (N, classes, ...)."""
+    if len(shape) < 2:
+        return "input needs the shape (N, classes); for one example that is (1, classes)"
+    wanted = (shape[0], *shape[2:])
+    if target == (shape[0], 1, *shape[2:]):
+        return "target has a dimension of 1 too many: use target.squeeze(1)"
+    if target == shape:
+        return "target holds one label for each example, not one-hot rows: use target.argmax(1)"
+    return f"target holds one label for each example: for this input the shape {wanted}"
 
 
 def _check_weight(operation: str, input: Tensor, weight: Tensor | None, classes: int) -> None:
@@ -150,9 +176,10 @@ def _check_weight(operation: str, input: Tensor, weight: Tensor | None, classes:
     check_same_dtype(operation, input=input, weight=weight)
 
 
-def _not_zero(total: Tensor) -> Tensor:
-    """NaN instead of 0: the mean over no example at all is NaN, without a warning."""
-    return where(total == 0, float("nan"), total)
+def _mean(loss: Tensor, weights: Tensor) -> Tensor:
+    """loss / weights; over no example at all, weights = 0, it is NaN without a warning, with gradient 0."""
+    nothing = weights == 0
+    return where(nothing, float("nan"), loss / weights.masked_fill(nothing, 1.0))
 
 
 def cross_entropy(
@@ -180,6 +207,7 @@ def cross_entropy(
     """
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError(f"cross_entropy: label_smoothing must be between 0 and 1, got {label_smoothing}")
+    _check_arguments("cross_entropy", input, target, weight)
     dim = 1 if input.ndim > 1 else 0
     if input.ndim == 0:
         raise ShapeError("cross_entropy: input must have shape (N, classes), got ()")
@@ -200,7 +228,7 @@ def cross_entropy(
     if reduction == "mean":
         safe = target.masked_fill(target == ignore_index, 0)
         total = used.sum() if weight is None else (weight.detach()[safe] * used).sum()
-        spread = spread.sum() / _not_zero(total)
+        spread = _mean(spread.sum(), total)
     else:
         spread = reduce(spread, reduction)
     return (1 - label_smoothing) * likelihood + label_smoothing / classes * spread
@@ -222,6 +250,7 @@ def _soft_cross_entropy(
 
 def one_hot(labels: Tensor, num_classes: int = -1) -> Tensor:
     """labels (...) -> (..., classes), int64: 1 at the label, 0 elsewhere."""
+    check_tensor("one_hot", "labels", labels)
     classes = int(labels.max()) + 1 if num_classes == -1 else num_classes
     check_labels("one_hot", labels, classes)
     places = arange(classes, device=labels.device)
@@ -232,6 +261,8 @@ def one_hot(labels: Tensor, num_classes: int = -1) -> Tensor:
 
 
 def _same_shape(operation: str, x: Tensor, target: Tensor) -> None:
+    check_tensor(operation, "input", x)
+    check_tensor(operation, "target", target)
     if x.shape != target.shape:
         raise ShapeError(
             f"{operation}: input has shape {x.shape}, target {target.shape}; they must be equal "
@@ -276,6 +307,8 @@ def binary_cross_entropy_with_logits(
     (1 - t) x + softplus(-x), which never overflows. `pos_weight` weighs the term with t.
     """
     _same_shape("binary_cross_entropy_with_logits", input, target)
+    check_tensor("binary_cross_entropy_with_logits", "weight", weight, optional=True)
+    check_tensor("binary_cross_entropy_with_logits", "pos_weight", pos_weight, optional=True)
     positive: Any = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
     losses = (1 - target) * input + positive * softplus(-input)
     return reduce(losses if weight is None else losses * weight, reduction)

@@ -25,7 +25,7 @@ from typing import Any
 from minigrad.autograd import Function
 from minigrad.errors import ArgumentError, ShapeError, describe
 from minigrad.grad_mode import no_grad
-from minigrad.nn.functional.checks import check_floating, check_same_dtype
+from minigrad.nn.functional.checks import check_floating, check_same_dtype, check_tensor
 from minigrad.tensor import Tensor
 
 __all__ = [
@@ -267,6 +267,9 @@ def layer_norm(
     >>> layer_norm(mg.tensor([[1.0, 3.0]]), 2)
     tensor([[-1.,  1.]])
     """
+    check_tensor("layer_norm", "x", input)
+    check_tensor("layer_norm", "weight", weight, optional=True)
+    check_tensor("layer_norm", "bias", bias, optional=True)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or input.shape[-len(shape) :] != shape:
         raise ShapeError(f"layer_norm: x has shape {input.shape}, which does not end in {shape}")
@@ -294,6 +297,9 @@ def group_norm(
         input: (N, C, ...); C is a multiple of num_groups.
         weight, bias: (C,), or None.
     """
+    check_tensor("group_norm", "x", input)
+    check_tensor("group_norm", "weight", weight, optional=True)
+    check_tensor("group_norm", "bias", bias, optional=True)
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ArgumentError(
             f"group_norm: x of shape {input.shape} cannot be split into {num_groups} groups of channels"
@@ -313,7 +319,10 @@ def _check(
     operation: str = "batch_norm",
     dims: tuple[int, ...] | None = (2, 3, 4),
 ) -> None:
-    """Refuse inputs without channels, parameters of another size, and mixed dtypes."""
+    """Refuse what is no Tensor, inputs without channels, parameters of another size, and mixed dtypes."""
+    check_tensor(operation, "x", x)
+    for p in per_channel:
+        check_tensor(operation, "a parameter", p, optional=True)
     if x.ndim < 2 or (dims is not None and x.ndim not in dims):
         raise ShapeError(f"{operation}: x must have shape (N, C), (N, C, L) or (N, C, H, W), got {x.shape}")
     check_floating(operation, x)

@@ -16,7 +16,7 @@ import numpy as np
 
 from minigrad.autograd import Function
 from minigrad.errors import ArgumentError, ShapeError, describe
-from minigrad.nn.functional.checks import check_positive
+from minigrad.nn.functional.checks import check_positive, check_tensor
 from minigrad.shapes import as_int, output_size, pair
 from minigrad.tensor import Tensor
 from minigrad.tensor_base import floating
@@ -211,6 +211,7 @@ def max_pool2d(
     tensor([[[[ 5.,  7.],
               [13., 15.]]]])
     """
+    check_tensor("max_pool2d", "x", input)
     if input.ndim == 3:
         one = input.unsqueeze(0)
         found = max_pool2d(one, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
@@ -238,6 +239,7 @@ def avg_pool2d(
     tensor([[[[ 2.5,  4.5],
               [10.5, 12.5]]]])
     """
+    check_tensor("avg_pool2d", "x", input)
     if input.ndim == 3:
         one = input.unsqueeze(0)
         return avg_pool2d(
@@ -276,6 +278,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int 
     >>> adaptive_avg_pool2d(mg.arange(16.0).reshape(1, 1, 4, 4), 1)
     tensor([[[[7.5]]]])
     """
+    check_tensor("adaptive_avg_pool2d", "x", input)
     if input.ndim not in (3, 4):
         raise ShapeError(
             f"adaptive_avg_pool2d: x must have shape (N, C, H, W) or (C, H, W), got {input.shape}"

@@ -1,7 +1,8 @@
 """One example of each Function of minigrad.nn.functional, and of each function that users call.
 
-`CASES` maps a name to a Function, how to call it and its float64 inputs; `test_broken_gradients.py` breaks
-each of them. `PUBLIC` maps the names of `F.__all__` to calls that `test_devices.py` runs on every device.
+`CASES` and `CPU_CASES` map a name to a Function, how to call it and its float64 inputs;
+`test_broken_gradients.py` breaks each of them. `PUBLIC` maps the names of `F.__all__` to calls that
+`test_devices.py` runs on every device.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from minigrad.nn.functional.activation import (
     Tanh,
 )
 from minigrad.nn.functional.conv import Conv2d, Pad2d
+from minigrad.nn.functional.fused import BlockOptions, ConvBlock, LinearBlock
 from minigrad.nn.functional.linear import Linear
 from minigrad.nn.functional.loss import Pick
 from minigrad.nn.functional.norm import BatchNormEval, BatchNormTrain, Normalize
@@ -64,6 +66,16 @@ DIVISOR = np.array([[4.0, 2.0, 3.0], [1.0, 5.0, 4.0]])
 def conv(options: tuple[Any, ...]) -> Any:
     """Conv2d.apply(x, weight, bias, stride, padding, dilation, groups)"""
     return lambda f, x, w, b: f(x, w, b, *options)
+
+
+def block(*options: Any) -> Any:
+    """ConvBlock or LinearBlock.apply(x, weight, bias, gamma, beta, options), without batch norm"""
+    return lambda f, x, w, b: f(x, w, b, None, None, BlockOptions(*options))
+
+
+def norm_block(*options: Any) -> Any:
+    """The same with batch norm; then a bias before it has no influence, so there is none."""
+    return lambda f, x, w, gamma, beta: f(x, w, None, gamma, beta, BlockOptions(*options))[0]
 
 
 CASES: dict[str, Case] = {
@@ -113,6 +125,37 @@ CASES: dict[str, Case] = {
     "avg pool": Case(
         AvgPool2d, lambda f, x: f(x, (2, 2), (2, 2), (0, 1), (2, 3), DIVISOR), (normal(2, 2, 4, 4),)
     ),
+}
+
+# What `minigrad.compile` puts in place of layers. These have kernels for NumPy only.
+CPU_CASES: dict[str, Case] = {
+    "conv block": Case(
+        ConvBlock,
+        norm_block("sigmoid", 1e-5, True),
+        (normal(3, 2, 6, 6), normal(3, 2, 3, 3), np.array([0.7, -1.2, 0.4]), normal(3)),
+    ),
+    "conv block, not pooled": Case(
+        ConvBlock,
+        norm_block("tanh", 1e-3),
+        (normal(3, 2, 6, 5), normal(2, 2, 3, 2), np.array([0.7, -1.2]), normal(2)),
+    ),
+    "conv block, stride and padding": Case(
+        ConvBlock,
+        norm_block("sigmoid", 1e-5, True, (2, 1), (1, 2)),
+        (normal(2, 2, 7, 4), normal(2, 2, 3, 3), np.array([-0.9, 0.8]), normal(2)),
+    ),
+    "conv block, no norm": Case(
+        ConvBlock, block("tanh", None, True), (normal(3, 2, 6, 6), normal(3, 2, 3, 3), normal(3))
+    ),
+    "conv block, no norm, not pooled": Case(
+        ConvBlock, block("identity"), (normal(2, 2, 5, 4), normal(3, 2, 2, 3), normal(3))
+    ),
+    "linear block": Case(
+        LinearBlock,
+        norm_block("sigmoid", 1e-5),
+        (normal(6, 4), normal(3, 4), np.array([0.7, -1.2, 0.4]), normal(3)),
+    ),
+    "linear block, no norm": Case(LinearBlock, block("tanh"), (normal(6, 4), normal(3, 4), normal(3))),
 }
 
 

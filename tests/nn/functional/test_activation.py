@@ -64,7 +64,7 @@ along = pytest.mark.parametrize("name", ALONG)
 
 @st.composite
 def tensors(draw: Any, smallest: int = 0, scale: float = 3.0) -> np.ndarray:
-    shape = [draw(st.integers(smallest if i == 0 else 1, 4)) for i in range(draw(st.integers(1, 4)))]
+    shape = [draw(support.between(smallest if i == 0 else 1, 4)) for i in range(draw(support.between(1, 4)))]
     x = scale * np.random.default_rng(draw(support.seeds)).standard_normal(shape)
     return ordered(x.astype(draw(support.dtypes)), draw(support.orders))
 
@@ -171,7 +171,7 @@ def test_integers_become_float32():
 
 
 @few
-@given(tensors(smallest=1), st.integers(0, 3))
+@given(tensors(smallest=1), support.between(0, 3))
 def test_softmax_family_equals_the_formula(x, k):
     dim = k % x.ndim
     rows = np.moveaxis(x, dim, -1)
@@ -186,7 +186,7 @@ def test_softmax_family_equals_the_formula(x, k):
 @pytest.mark.parity
 @along
 @settings(few, max_examples=15)
-@given(x=tensors(), k=st.integers(-4, 3))
+@given(x=tensors(), k=support.between(-4, 3))
 def test_along_a_dimension_equals_torch(torch, name, x, k):
     ours, theirs = ALONG[name]
     dim = k % x.ndim - x.ndim * (k < 0)
@@ -197,7 +197,7 @@ def test_along_a_dimension_equals_torch(torch, name, x, k):
 
 @along
 @settings(few, max_examples=10)
-@given(x=tensors(smallest=1), k=st.integers(0, 3))
+@given(x=tensors(smallest=1), k=support.between(0, 3))
 def test_along_a_dimension_gradient(name, x, k):
     check_gradients(lambda x: ALONG[name][0](x, k % x.ndim), [x.astype(np.float64)])
 

@@ -6,7 +6,10 @@ import pytest
 import minigrad as mg
 from minigrad.errors import GradientError
 from tests.core.test_gradcheck import SABOTAGE, run, sabotaged
-from tests.nn.functional.cases import CASES, all_functions
+from tests.nn.functional.cases import CASES as DEVICE_CASES
+from tests.nn.functional.cases import CPU_CASES, all_functions
+
+CASES = {**DEVICE_CASES, **CPU_CASES}
 
 
 def test_every_function_has_a_case():

@@ -14,7 +14,7 @@ from tests import oracles
 from tests.nn import support
 from tests.nn.support import assert_close, check_gradients, compare, few, fewer, ordered, run
 
-small = st.integers(1, 3)
+small = support.between(1, 3)
 
 
 @st.composite
@@ -24,20 +24,20 @@ def convolutions(
     """Inputs [x, weight] or [x, weight, bias] in some memory order, and the other arguments."""
     rng = np.random.default_rng(draw(support.seeds))
     dtype = draw(support.dtypes)
-    groups = draw(st.integers(1, 3))
-    per_group, N = draw(small), draw(st.integers(*batch))
+    groups = draw(support.between(1, 3))
+    per_group, N = draw(small), draw(support.between(*batch))
     O = groups * draw(small)
-    K, L = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    K, L = draw(support.between(1, 4)), draw(support.between(1, 4))
     dilation = draw(st.one_of(small, st.tuples(small, small)))
     padding = draw(
         st.one_of(
-            st.integers(0, 3),
-            st.tuples(st.integers(0, 3), st.integers(0, 3)),
+            support.between(0, 3),
+            st.tuples(support.between(0, 3), support.between(0, 3)),
             st.sampled_from(["same", "valid"]),
         )
     )
     stride = 1 if padding == "same" else draw(st.one_of(small, st.tuples(small, small)))
-    H, W = draw(st.integers(1, largest)), draw(st.integers(1, largest))
+    H, W = draw(support.between(1, largest)), draw(support.between(1, largest))
     if padding != "same":
         spans = [d * (k - 1) + 1 for d, k in zip(oracles.both(dilation), (K, L), strict=True)]
         around = oracles.both(0 if padding == "valid" else padding)
@@ -66,7 +66,7 @@ def test_equals_the_loops(case):
 
 @pytest.mark.parity
 @pytest.mark.filterwarnings("ignore:Using padding='same'")  # PyTorch: an even kernel may need a copy
-@support.settings(few, max_examples=60)
+@support.settings(few, max_examples=120)
 @given(case=convolutions(largest=12))
 def test_results_and_gradients_equal_torch(torch, case):
     arrays, options = case
@@ -145,7 +145,9 @@ def test_decision_convolution_is_a_cross_correlation():
 
 
 @fewer
-@given(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), support.orders)
+@given(
+    support.between(0, 2), support.between(0, 2), support.between(0, 2), support.between(0, 2), support.orders
+)
 def test_pad2d_equals_numpy_and_its_gradient_is_the_inner_part(above, below, left, right, order):
     x = ordered(np.random.default_rng(0).standard_normal((2, 3, 4, 5)), order)
     (y,), _ = run(lambda x: F.pad2d(x, (above, below), (left, right)), [x])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
@@ -14,7 +14,7 @@ import minigrad.nn.functional as F
 from minigrad.errors import ArgumentError, DtypeError, LabelError, ShapeError
 from tests import oracles
 from tests.nn import support
-from tests.nn.support import assert_close, check_gradients, compare, few, fewer, ordered
+from tests.nn.support import assert_close, check_gradients, compare, few, fewer, many, ordered
 
 reductions = st.sampled_from(["mean", "sum", "none"])
 
@@ -28,8 +28,8 @@ def classifications(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, dict[str, Any]]:
     """scores (N, classes, d1, ...), labels (N, d1, ...), weight (classes,) or None, the other arguments."""
     rng = np.random.default_rng(draw(support.seeds))
-    classes, N = draw(st.integers(1, 5)), draw(st.integers(smallest, 5))
-    more = draw(st.lists(st.integers(1, 3), max_size=dims))
+    classes, N = draw(support.between(1, 5)), draw(support.between(smallest, 5))
+    more = draw(st.lists(support.between(1, 3), max_size=dims))
     dtype = draw(support.dtypes)
     scores = ordered((3 * rng.standard_normal((N, classes, *more))).astype(dtype), draw(support.orders))
     labels = rng.integers(0, classes, (N, *more))
@@ -71,7 +71,7 @@ def test_cross_entropy_equals_the_sum_over_classes(case, smoothing):
 
 
 @pytest.mark.parity
-@settings(few, max_examples=60)
+@many
 @given(case=classifications(), smoothing=smoothings)
 def test_cross_entropy_equals_torch(torch, case, smoothing):
     scores, labels, weight, options = case

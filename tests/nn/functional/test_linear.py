@@ -20,8 +20,8 @@ def products(draw: Any) -> list[np.ndarray]:
     """x (..., in), weight (out, in) and perhaps bias (out,)."""
     rng = np.random.default_rng(draw(support.seeds))
     dtype = draw(support.dtypes)
-    before = draw(st.lists(st.integers(0, 4), max_size=3))
-    inputs, outputs = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    before = draw(st.lists(support.between(0, 4), max_size=3))
+    inputs, outputs = draw(support.between(1, 5)), draw(support.between(1, 5))
     shapes = [(*before, inputs), (outputs, inputs)] + [(outputs,)] * draw(st.booleans())
     return [ordered(rng.standard_normal(shape).astype(dtype), draw(support.orders)) for shape in shapes]
 

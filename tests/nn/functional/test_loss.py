@@ -31,7 +31,7 @@ NUMBERS: dict[str, Any] = {
 @st.composite
 def regressions(draw: Any) -> list[np.ndarray]:
     rng = np.random.default_rng(draw(support.seeds))
-    shape = draw(st.lists(st.integers(0, 4), max_size=3))
+    shape = draw(st.lists(support.between(0, 4), max_size=3))
     dtype = draw(support.dtypes)
     return [
         ordered(np.asarray(2 * rng.standard_normal(shape)).astype(dtype), draw(support.orders))
@@ -84,9 +84,9 @@ def test_losses_of_numbers_gradient(name, arrays, reduction):
 def binary(draw: Any) -> tuple[list[np.ndarray], dict[str, np.ndarray], str]:
     """[logits, truth] (N, C), and perhaps weight (N, 1) and pos_weight (C,)."""
     rng = np.random.default_rng(draw(support.seeds))
-    dtype, N, C = draw(support.dtypes), draw(st.integers(0, 4)), draw(st.integers(1, 3))
+    dtype, N, C = draw(support.dtypes), draw(support.between(0, 4)), draw(support.between(1, 3))
     arrays = [ordered((s * rng.standard_normal((N, C))).astype(dtype), draw(support.orders)) for s in (3, 1)]
-    arrays[1] = rng.random((N, C)).round(draw(st.integers(0, 1))).astype(dtype)
+    arrays[1] = rng.random((N, C)).round(draw(support.between(0, 1))).astype(dtype)
     weights = {"weight": rng.random((N, 1)).astype(dtype), "pos_weight": 3 * rng.random(C).astype(dtype)}
     return arrays, {k: v for k, v in weights.items() if draw(st.booleans())}, draw(reductions)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
@@ -13,9 +13,9 @@ from minigrad import testing
 from minigrad.errors import ArgumentError, ShapeError
 from tests import oracles
 from tests.nn import support
-from tests.nn.support import assert_close, check_gradients, compare, few, fewer, ordered, run
+from tests.nn.support import assert_close, check_gradients, compare, few, fewer, many, ordered, run
 
-pairs = st.one_of(st.integers(1, 3), st.tuples(st.integers(1, 4), st.integers(1, 3)))
+pairs = st.one_of(support.between(1, 3), st.tuples(support.between(1, 4), support.between(1, 3)))
 
 
 @st.composite
@@ -27,14 +27,14 @@ def pools(
     kernel = draw(pairs)
     K, L = oracles.both(kernel)
     options: dict[str, Any] = {"kernel_size": kernel, "stride": draw(st.none() | pairs)}
-    options["padding"] = draw(st.tuples(st.integers(0, K // 2), st.integers(0, L // 2)))
+    options["padding"] = draw(st.tuples(support.between(0, K // 2), support.between(0, L // 2)))
     options["ceil_mode"] = draw(st.booleans())
     dilation = draw(pairs) if dilated else 1
     if dilated:
         options["dilation"] = dilation
     spans = [d * (k - 1) + 1 for d, k in zip(oracles.both(dilation), (K, L), strict=True)]
-    H, W = (max(draw(st.integers(1, largest)), span) for span in spans)
-    shape = (draw(st.integers(0, 3)), draw(st.integers(1, 3)), H, W)
+    H, W = (max(draw(support.between(1, largest)), span) for span in spans)
+    shape = (draw(st.sampled_from([0, 1, 2, 2, 3])), draw(support.between(1, 3)), H, W)
     if values == "ties":  # mostly zeros and a few whole numbers: pictures with a black background
         x = rng.integers(-2, 3, shape) * rng.integers(0, 2, shape)
     elif values == "distinct":
@@ -82,7 +82,7 @@ def test_max_pool_of_a_constant_picture_sends_everything_to_the_top_left_corners
 
 @pytest.mark.parity
 @pytest.mark.parametrize("values", ["normal", "ties"])
-@settings(few, max_examples=50)
+@many
 @given(data=st.data())
 def test_max_pool_equals_torch(torch, values, data):
     x, options = data.draw(pools(values=values))
@@ -174,7 +174,7 @@ def test_avg_pool_equals_the_loops(case, more):
 
 
 @pytest.mark.parity
-@settings(few, max_examples=50)
+@many
 @given(case=pools(dilated=False), more=averages)
 def test_avg_pool_equals_torch(torch, case, more):
     x, options = case
@@ -194,12 +194,45 @@ def test_avg_pool_gradient(case, more):
         check_gradients(lambda x: F.avg_pool2d(x, **options, **more), [x.astype(np.float64)])
 
 
-grids = st.one_of(st.integers(1, 6), st.tuples(st.none() | st.integers(1, 6), st.none() | st.integers(1, 6)))
+@pytest.mark.parametrize(
+    ("count_include_pad", "expected"),
+    [
+        # 0|1 2 3 4 5|0 in windows of 2: (0 1) (2 3) (4 5), and none that starts in the padding on the right
+        (True, [0.5, 2.5, 4.5]),
+        (False, [1.0, 2.5, 4.5]),
+    ],
+)
+def test_avg_pool_counts_padding_as_asked(count_include_pad, expected):
+    x = mg.arange(1.0, 6.0).reshape(1, 1, 1, 5)
+    y = F.avg_pool2d(x, (1, 2), 2, (0, 1), count_include_pad=count_include_pad)
+    assert y.reshape(-1).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("padding", "include", "expected"),
+    [
+        # 1 2 3 4 in windows of 3 at 0 and 2: the second one sticks out by one, which never counts
+        (0, True, [2.0, 3.5]),
+        (0, False, [2.0, 3.5]),
+        # 0|1 2 3 4|0 in windows of 3 at 0, 2 and 4, the last one holding 4 and one padding
+        (1, True, [1.0, 3.0, 2.0]),
+        (1, False, [1.5, 3.0, 4.0]),
+    ],
+)
+def test_avg_pool_in_ceil_mode_never_counts_what_lies_beyond_the_padding(padding, include, expected):
+    x = mg.arange(1.0, 5.0).reshape(1, 1, 1, 4)
+    y = F.avg_pool2d(x, (1, 3), 2, (0, padding), ceil_mode=True, count_include_pad=include)
+    assert y.reshape(-1).tolist() == expected
+
+
+grids = st.one_of(
+    support.between(1, 6), st.tuples(st.none() | support.between(1, 6), st.none() | support.between(1, 6))
+)
 
 
 @st.composite
 def pictures(draw: Any, largest: int = 8) -> np.ndarray:
-    shape = [draw(st.integers(0, 3)), *(draw(st.integers(1, n)) for n in (3, largest, largest))]
+    shape = [draw(support.between(0, 3)), *(draw(support.between(1, n)) for n in (3, largest, largest))]
     x = np.random.default_rng(draw(support.seeds)).standard_normal(shape).astype(draw(support.dtypes))
     return ordered(x, draw(support.orders))
 
@@ -211,7 +244,7 @@ def test_adaptive_avg_pool_equals_the_loops(x, grid):
 
 
 @pytest.mark.parity
-@settings(few, max_examples=30)
+@many
 @given(x=pictures(), grid=grids)
 def test_adaptive_avg_pool_equals_torch(torch, x, grid):
     compare(
