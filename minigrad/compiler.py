@@ -246,11 +246,12 @@ class FusedSequential(Sequential):
         return self._steps
 
     def forward(self, x: Any) -> Any:
-        name, step = "", None
+        current: tuple[str, Any] = ("", None)
         try:
-            for name, step in self.named_steps():
-                x = step(x)
+            for current in self.named_steps():
+                x = current[1](x)
         except MinigradError as error:
+            name, step = current
             note_layer(error, name, step.title if isinstance(step, FusedRun) else step)
             raise
         return x

@@ -11,7 +11,7 @@ from tests.test_architecture import ORDER, SOURCES
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
 
-from plain_docstrings import to_rst
+from plain_docstrings import to_rst  # noqa: E402
 
 
 def test_architecture_page_lists_the_same_order():

@@ -319,9 +319,9 @@ class TestRandom:
         assert repr(seed) in str(caught.value)
 
     def test_numpys_global_numbers_are_left_alone(self):
-        np.random.seed(5)
-        want = np.random.random()
-        np.random.seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        want = np.random.random()  # noqa: NPY002
+        np.random.seed(5)  # noqa: NPY002
         backend.random.manual_seed(0)
         backend.random.generator().random(3)
-        assert np.random.random() == want
+        assert np.random.random() == want  # noqa: NPY002

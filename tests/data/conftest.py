@@ -9,7 +9,7 @@ import pytest
 
 from minigrad.data.catalog import DataFile, Source
 from minigrad.data.idx import idx_md5, write_idx
-from tests.strict.fixtures import device
+from tests.strict.fixtures import device  # noqa: F401
 
 RNG = np.random.default_rng(7)
 ARRAYS = {

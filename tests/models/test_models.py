@@ -33,8 +33,8 @@ def theirs(torch, name, pool="max", eps=1e-5, momentum=0.1):
     """The same network written with PyTorch's layers."""
     t = torch.nn
     pooling = {"max": t.MaxPool2d, "avg": t.AvgPool2d}[pool]
-    norm1 = lambda n: [t.BatchNorm1d(n, eps, momentum)] if "_bn" in name else []
-    norm2 = lambda n: [t.BatchNorm2d(n, eps, momentum)] if "_bn" in name else []
+    norm1 = lambda n: [t.BatchNorm1d(n, eps, momentum)] if "_bn" in name else []  # noqa: E731
+    norm2 = lambda n: [t.BatchNorm2d(n, eps, momentum)] if "_bn" in name else []  # noqa: E731
     if name.startswith("mlp"):
         return t.Sequential(t.Flatten(), t.Linear(784, 256), *norm1(256), t.ReLU(), t.Linear(256, 10))
     return t.Sequential(

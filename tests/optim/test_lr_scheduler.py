@@ -55,7 +55,7 @@ PLANS = {
         lambda t: (0.5 if t < 2 else 1.0) if t < 4 else 0.5 ** ((t - 4) // 2) if t < 9 else 0.9 ** (t - 9),
     ),
 }
-WITH_FLOOR = lambda m, o: m.CosineAnnealingLR(o, 7, eta_min=0.05)
+WITH_FLOOR = lambda m, o: m.CosineAnnealingLR(o, 7, eta_min=0.05)  # noqa: E731
 
 
 @pytest.mark.parametrize("name", PLANS)

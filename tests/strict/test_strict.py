@@ -128,7 +128,7 @@ STRICTER: dict[str, Probe] = {
     "np.stack": (lambda s: np.stack([s.a, s.a]), TypeError, "use xp.stack"),
     "a @= b": (lambda s: operator.imatmul(s.a, s.square), TypeError, "in-place matmul"),
     "in": (lambda s: 3.0 in s.a, TypeError, "container"),
-    "== None": (lambda s: s.a == None, TypeError, "None"),
+    "== None": (lambda s: s.a == None, TypeError, "None"),  # noqa: E711
     "index by host": (lambda s: s.a[np.array([0, 1])], TypeError, "ndarray"),
     "set from host": (lambda s: s.a.__setitem__(0, np.ones(3, "f4")), TypeError, "ndarray"),
     "set from list": (lambda s: s.a.__setitem__(0, [1.0, 2.0, 3.0]), TypeError, "list"),
