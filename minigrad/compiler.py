@@ -141,10 +141,14 @@ class FusedRun:
             return False
         if isinstance(main, Conv2d) and not self._windows_fit(x.array.shape):
             return False
+        vectors = [main.bias]  # type: ignore[attr-defined]
+        if norm is not None:
+            vectors += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        for v in vectors:
+            if v is not None and (v.array.shape != weight.array.shape[:1] or v.array.dtype != x.array.dtype):
+                return False
         if norm is None:
             return True
-        if norm.weight is not None and norm.weight.array.dtype != x.array.dtype:
-            return False
         if norm.training:
             return y_count(x, weight, self.options) > 1  # one value per channel: the layer's error
         wanted = x.requires_grad or any(p.requires_grad for layer in layers for p in layer.parameters())

@@ -7,7 +7,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.errors import ShapeError
+from minigrad.errors import DtypeError, ShapeError
 from tests.strict.fixtures import device  # noqa: F401
 from tests.test_compiler import Net, check_same_gradients, operations, pictures, same, small
 
@@ -150,12 +150,24 @@ def test_errors_are_those_of_the_layers(make, x):
     assert str(found.value) == str(expected.value)
 
 
-def test_what_is_no_tensor_is_taken_as_by_the_layers():
-    """They take an array for a constant, and nothing else."""
-    net, x = small(), pictures()
-    same(mg.compile(net)(x.numpy()), net(x))
-    with pytest.raises(AttributeError, match="'list' object has no attribute 'ndim'"):
-        mg.compile(net)([1.0])
+@pytest.mark.parametrize("x", [np.zeros((4, 1, 8, 8), np.float32), [1.0], 3, None])
+@pytest.mark.parametrize("make", [small, lambda: small()[5:]])
+def test_what_is_no_tensor_is_refused_as_by_the_layers(make, x):
+    with pytest.raises(DtypeError, match="x must be a Tensor") as expected:
+        make()(x)
+    with pytest.raises(DtypeError) as found:
+        mg.compile(make())(x)
+    assert str(found.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("name", ["0.bias", "1.weight", "1.bias", "5.bias"])
+@pytest.mark.parametrize("value", [mg.ones(1), mg.ones(7), mg.ones(3, dtype=mg.float64)])
+def test_parameters_that_do_not_fit_are_refused_as_by_the_layers(name, value):
+    """Nothing is stretched or converted without a word."""
+    net = small()
+    number, attribute = name.split(".")
+    setattr(net[int(number)], attribute, nn.Parameter(value))
+    test_errors_are_those_of_the_layers(lambda: net, pictures().numpy())
 
 
 def test_an_input_that_does_not_fit_leaves_the_statistics_alone():

@@ -387,6 +387,8 @@ def start(*arguments):
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # a shell's background job ignores Ctrl-C, and so would its children: listen to it again
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

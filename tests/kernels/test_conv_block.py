@@ -285,7 +285,7 @@ def test_shifted_pictures_in_float64(level, pool):
 
 
 @pytest.mark.parametrize("pool", [True, False])
-@pytest.mark.parametrize("level", [3.0, -20.0, 1000.0])
+@pytest.mark.parametrize("level", [3.0, -20.0, 1000.0, 2.0**14])
 def test_shifted_pictures_in_float32(level, pool):
     """On the grid everything up to batch norm is exact, however far from 0: no digit may be lost after it."""
     compare(block(pool=pool), pictures((6, 2, 8, 8), np.float32) + np.float32(level))

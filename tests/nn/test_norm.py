@@ -264,10 +264,10 @@ def use(layer: nn.BatchNorm, x: mg.Tensor, gamma: mg.Tensor, beta: mg.Tensor) ->
 
 
 def test_from_scratch_evaluation_uses_the_moving_averages():
-    layer = nn.BatchNorm(1, 2, eps=0.0, momentum=0.5)
+    layer = nn.BatchNorm(1, 2, eps=3.0, momentum=0.5)
     layer(mg.tensor(FIRST))  # moving mean 1, variance 1
     layer.eval()
-    assert layer(mg.tensor([[4.0]])).tolist() == [[3.0]]
+    assert layer(mg.tensor([[4.0]])).tolist() == [[1.5]]  # (4 - 1) / sqrt(1 + 3)
     assert layer.moving_mean.tolist() == [[1.0]]
 
 
