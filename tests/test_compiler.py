@@ -246,6 +246,7 @@ C, BN, S, R, T, P = (
         ([C, S, lambda: nn.MaxPool2d((2, 1))], [2, 1]),
         ([C, S, lambda: nn.MaxPool2d(2, padding=1)], [2, 1]),
         ([C, S, lambda: nn.MaxPool2d(2, dilation=2)], [2, 1]),
+        ([C, S, lambda: nn.MaxPool2d(2, return_indices=True)], [2, 1]),
         ([C, S, lambda: nn.MaxPool2d((2, 2), (2, 2), (0, 0))], [3]),
         ([C, S, lambda: nn.AvgPool2d(2)], [2, 1]),
         ([lambda: nn.Linear(8, 3), lambda: nn.BatchNorm1d(3), R], [3]),

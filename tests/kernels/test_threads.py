@@ -99,30 +99,6 @@ def test_blas_has_one_thread_in_shards_and_gets_its_own_back():
     assert blas_threads() == before
 
 
-def test_blas_has_one_thread_until_the_last_program_thread_is_done():
-    """The one that comes first also leaves first, and must not give BLAS its threads back too early."""
-    before = blas_threads()
-    both_inside, first_left = threading.Barrier(2, timeout=60), threading.Event()
-    found = []
-
-    def first():
-        run_shards(lambda k: both_inside.wait(), 1)
-        first_left.set()
-
-    def second(k):
-        both_inside.wait()
-        assert first_left.wait(timeout=60)
-        found.append(blas_threads())
-
-    other = threading.Thread(target=first)
-    with threads(1):
-        other.start()
-        run_shards(second, 1)
-        other.join()
-    assert set(found[0]) == {1}
-    assert blas_threads() == before
-
-
 def test_the_default_is_the_number_of_usable_cores():
     code = "import minigrad as mg; print(mg.get_num_threads())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,10 +12,10 @@ while shards run, BLAS is held to one thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
-from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -100,33 +100,16 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-class _OneBlasThread:
-    """Holds BLAS to one thread in a block; where several threads of the program are in it, till the last leaves."""
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.inside = 0
-        self.limit: Any = None
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if self.inside == 0:
-                self.limit = _blas().limit(limits=1)
-            self.inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0:
-                self.limit.restore_original_limits()
-
-
-_one_blas_thread = _OneBlasThread()
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread in this block."""
+    with _blas().limit(limits=1):
+        yield
 
 
 def run_shards(work: Callable[[int], Result], count: int) -> list[Result]:
     """[work(0), work(1), ..., work(count - 1)], on all threads; results in this order."""
-    with _one_blas_thread:
+    with one_blas_thread():
         threads = min(_pool.size, count)
         if threads <= 1:
             return [work(k) for k in range(count)]
