@@ -1,6 +1,6 @@
 """`minigrad.compile(model)`: the same model, with runs of layers replaced by fused operations.
 
-It looks through the model for `Sequential`s, and in each for the runs that have a fused operation:
+It looks through the model for each `Sequential`, and in it for the runs that have a fused operation:
 
     Conv2d [BatchNorm2d] [Sigmoid | ReLU | Tanh] [MaxPool2d(2, 2)]      at least two of them
     Linear [BatchNorm1d] [Sigmoid | ReLU | Tanh]                        at least two of them
