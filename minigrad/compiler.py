@@ -151,7 +151,7 @@ class FusedRun:
             return True
         if norm.training:
             return y_count(x, weight, self.options) > 1  # one value per channel: the layer's error
-        wanted = x.requires_grad or any(p.requires_grad for layer in layers for p in layer.parameters())
+        wanted = any(p.requires_grad for layer in layers for p in layer.parameters())
         return norm.running_mean is not None and not (is_grad_enabled() and wanted)
 
     def _windows_fit(self, shape: tuple[int, ...]) -> bool:

@@ -7,7 +7,8 @@ import pytest
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.errors import DtypeError, ShapeError
+from minigrad.errors import DeviceError, DtypeError, ShapeError
+from tests import strict
 from tests.strict.fixtures import device  # noqa: F401
 from tests.test_compiler import Net, check_same_gradients, operations, pictures, same, small
 
@@ -81,14 +82,18 @@ def test_evaluation_with_gradients_runs_layer_by_layer():
 
 
 def test_evaluation_of_a_frozen_model():
-    """Nobody needs a gradient: folded. One does, of the input: layer by layer."""
-    fast = mg.compile(small()).eval().requires_grad_(False)
-    x = pictures()
-    expected = nn.Sequential(*fast)(x)
-    same(fast(x), expected)
-    x.requires_grad = True
-    fast(x).sum().backward()
-    assert x.grad is not None
+    """The parameters need no gradients, so that batch norm can be folded; the input gets its own."""
+    net = small().double().eval().requires_grad_(False)
+    found = []
+    for model in (net, mg.compile(net)):
+        x = pictures().double().requires_grad_()
+        y = model(x)
+        made_by = operations(y)
+        y.sin().sum().backward()
+        found.append((y, x.grad))
+    assert made_by[-1] == "ConvBlock"
+    same(found[1][0], found[0][0], atol=1e-12)
+    same(found[1][1], found[0][1], atol=1e-12)
 
 
 def test_without_batch_norm_evaluation_with_gradients_is_fused():
@@ -119,6 +124,8 @@ def test_one_layer_in_another_mode():
     assert "ConvBlock" not in operations(fast(x))
     before = net[1].running_mean.numpy().copy()
     check_same_gradients(net, fast, x)
+    with mg.no_grad():
+        same(fast(x), net(x))
     np.testing.assert_array_equal(net[1].running_mean.numpy(), before)
 
 
@@ -139,6 +146,9 @@ def test_one_layer_in_another_mode():
         (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)), np.zeros((1, 1, 3, 3), np.float32)),
         (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(3)), np.zeros((2, 1, 5, 5), np.float32)),
         (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2)), np.zeros((1, 1, 3, 3), np.float32)),
+        (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), np.zeros((1, 1, 2, 8), np.float32)),
+        (lambda: nn.Sequential(nn.Linear(4, 2, bias=False), nn.ReLU()), np.zeros((5, 4), np.float64)),
+        (lambda: nn.Sequential(nn.Linear(4, 2, bias=False), nn.ReLU()), np.zeros((5, 4), np.int64)),
     ],
 )
 def test_errors_are_those_of_the_layers(make, x):
@@ -200,6 +210,20 @@ def test_sequences_in_a_linear_layer():
     net = nn.Sequential(nn.Linear(4, 3), nn.Tanh())
     x = mg.randn(5, 2, 4)
     same(mg.compile(net)(x), net(x), atol=0)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: small().eval(), lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())]
+)
+def test_an_input_on_another_device_than_the_model_is_refused_as_by_the_layers(make):
+    strict.install()
+    net, x = make(), pictures().to("strict")
+    messages = []
+    for model in (net, mg.compile(net)):
+        with pytest.raises(DeviceError) as found, mg.no_grad():
+            model(x)
+        messages.append(str(found.value))
+    assert messages[0] == messages[1]
 
 
 def test_on_every_device(device):  # noqa: F811

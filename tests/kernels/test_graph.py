@@ -11,6 +11,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.errors import GradientError
+from minigrad.nn.functional.fused import BlockOptions, ConvBlock, LinearBlock
 
 
 def conv_run() -> nn.Module:
@@ -140,6 +141,18 @@ def test_the_graph_is_freed(make, shape):
     assert vars(node)
     loss.backward()
     assert not hasattr(node, "saved")
+
+
+def test_statistics_of_the_batch_are_no_part_of_the_graph():
+    gamma, beta = mg.ones(2, requires_grad=True), mg.zeros(2, requires_grad=True)
+    for operation, x, weight in (
+        (ConvBlock, mg.randn(4, 1, 6, 6), mg.randn(2, 1, 3, 3)),
+        (LinearBlock, mg.randn(4, 5), mg.randn(2, 5)),
+    ):
+        y, mean, var = operation.apply(x, weight, None, gamma, beta, BlockOptions("sigmoid", 1e-5))
+        assert y.requires_grad
+        assert not mean.requires_grad
+        assert not var.requires_grad
 
 
 @pytest.mark.parametrize(("make", "shape"), RUNS)
