@@ -1,6 +1,6 @@
 """`minigrad.compile(model)`: the same model, with runs of layers replaced by fused operations.
 
-It looks through the model for each `Sequential`, and in it for the runs that have a fused operation:
+It looks for each `Sequential` in the model, and in it for the runs of layers that have a fused operation:
 
     Conv2d [BatchNorm2d] [Sigmoid | ReLU | Tanh] [MaxPool2d(2, 2)]      at least two of them
     Linear [BatchNorm1d] [Sigmoid | ReLU | Tanh]                        at least two of them
@@ -40,7 +40,8 @@ def compile(model: Module) -> Module:
     """The same model, faster: runs of layers become fused operations on the same parameters and buffers.
 
     The result has the layers, the state dict and the methods of `model`, and shares its parameters: training
-    one trains the other. Modules that hold a `Sequential` are copied on the way down to it, layers are not.
+    one trains the other. Modules that hold a `Sequential` are copied on the way down to it, layers are not; so
+    call `train()` and `eval()` on the result. Stride and padding are read now, not at each call.
 
     >>> import minigrad as mg
     >>> from minigrad import nn
