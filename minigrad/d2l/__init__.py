@@ -42,10 +42,8 @@ from minigrad.data.catalog import FASHION_MNIST
 from minigrad.dtypes import float32, int32
 from minigrad.errors import ArgumentError
 from minigrad.grad_mode import no_grad
+from minigrad.models import init_xavier
 from minigrad.nn import functional as F
-from minigrad.nn import init
-from minigrad.nn.conv import Conv2d
-from minigrad.nn.linear import Linear
 from minigrad.nn.loss import CrossEntropyLoss
 from minigrad.nn.module import Module
 from minigrad.optim import SGD, Optimizer
@@ -221,7 +219,7 @@ def train_ch6(
     if num_epochs < 1:
         raise ArgumentError(f"train_ch6: num_epochs must be at least 1, got {num_epochs}")
     device = try_gpu() if device is None else backend.device(device)
-    net.apply(_xavier)
+    init_xavier(net)
     print("training on", device)
     net.to(device)
     optimizer = SGD(net.parameters(), lr=lr)
@@ -245,11 +243,6 @@ def train_ch6(
     animator.flush()
     print(f"loss {figures.loss:.3f}, train acc {figures.accuracy:.3f}, test acc {test_acc:.3f}")
     print(f"{examples / seconds:.1f} examples/sec on {device}")
-
-
-def _xavier(layer: Module) -> None:
-    if isinstance(layer, (Linear, Conv2d)):
-        init.xavier_uniform_(layer.weight)
 
 
 # 4. Short names ---

@@ -43,6 +43,22 @@ class BlockOptions:
         return None if self.eps is None else block.Normalisation(gamma, beta, self.eps)
 
 
+def _results(ctx: Any, y: Any, mean: Any, var: Any) -> Any:
+    """y, and with batch norm the statistics of the batch, which have no gradient."""
+    if mean is None:
+        return y
+    ctx.mark_non_differentiable(mean, var)
+    return y, mean, var
+
+
+def _gradients(ctx: Any, found: dict[str, Any]) -> tuple[Any, ...]:
+    """The gradients that a kernel found, by name, in the order of the block's tensors; None where none is needed."""
+    names = ("x", "weight", "bias", "gamma", "beta")
+    return tuple(
+        found[name] if need else None for name, need in zip(names, ctx.needs_input_grad, strict=False)
+    )
+
+
 class ConvBlock(Function):
     """x (N, C, H, W) -> y, and with batch norm the mean and var (O,) of the batch."""
 
@@ -57,17 +73,11 @@ class ConvBlock(Function):
             x, weight, bias, norm, options.activation, plan, options.pooled, keep
         )
         ctx.save_for_backward(x, weight, gamma, y)  # so that a write to one of them is noticed
-        if norm is None:
-            return y
-        ctx.mark_non_differentiable(mean, var)
-        return y, mean, var
+        return _results(ctx, y, mean, var)
 
     @staticmethod
     def backward(ctx, gy, *_):
-        need = ctx.needs_input_grad
-        found = block.backward(ctx.saved, gy, need[0])
-        names = ("x", "weight", "bias", "gamma", "beta")
-        return tuple(found[name] if wanted else None for name, wanted in zip(names, need, strict=False))
+        return _gradients(ctx, block.backward(ctx.saved, gy, ctx.needs_input_grad[0]))
 
 
 class LinearBlock(Function):
@@ -78,14 +88,8 @@ class LinearBlock(Function):
         norm = options.normalisation(gamma, beta)
         y, ctx.saved, mean, var = dense.dense_forward(x, weight, bias, norm, options.activation)
         ctx.save_for_backward(x, weight, gamma, y)
-        if norm is None:
-            return y
-        ctx.mark_non_differentiable(mean, var)
-        return y, mean, var
+        return _results(ctx, y, mean, var)
 
     @staticmethod
     def backward(ctx, gy, *_):
-        need = ctx.needs_input_grad
-        found = dense.dense_backward(ctx.saved, gy, need[0])
-        names = ("x", "weight", "bias", "gamma", "beta")
-        return tuple(found[name] if wanted else None for name, wanted in zip(names, need, strict=False))
+        return _gradients(ctx, dense.dense_backward(ctx.saved, gy, ctx.needs_input_grad[0]))
