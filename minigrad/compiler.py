@@ -7,8 +7,10 @@ It looks for each `Sequential` in the model, and in it for the runs of layers th
 
 A fused run uses the parameters and buffers of its layers, which stay where they are: the state dict, the
 optimizer, and `train()` and `eval()` work as before. Everything else runs as it was. So does a run for which
-the fused operation cannot stand in: on a GPU, with hooks on its layers, in evaluation mode while gradients
-are asked for, with batch norm that keeps no running statistics.
+the fused operation cannot stand in: with hooks on its layers, in evaluation mode while gradients are asked
+for, with batch norm that keeps no running statistics.
+
+On a GPU a convolution or a linear layer that stands alone goes through the same kernels.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from minigrad.grad_mode import is_grad_enabled
 from minigrad.nn.activation import ReLU, Sigmoid, Tanh
 from minigrad.nn.containers import Sequential, note_layer
 from minigrad.nn.conv import Conv2d
-from minigrad.nn.functional.fused import BlockOptions, ConvBlock, LinearBlock
+from minigrad.nn.functional.fused import BlockOptions, ConvBlock, LinearBlock, runs_on_device, track
 from minigrad.nn.linear import Linear
 from minigrad.nn.module import Module
 from minigrad.nn.norm import BatchNorm1d, BatchNorm2d
@@ -119,7 +121,7 @@ class FusedRun:
             return operation.apply(x, folded, shift, None, None, self.options)
         options = replace(self.options, eps=norm.eps)
         y, mean, var = operation.apply(x, weight, bias, norm.weight, norm.bias, options)
-        norm.track(mean, var, y_count(x, weight, self.options))
+        track(norm, mean, var, y_count(x, weight, self.options))
         return y
 
     def _fits(self, x: Any) -> bool:
@@ -128,14 +130,15 @@ class FusedRun:
         if any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers):
             return False
         weight = main.weight  # type: ignore[attr-defined]
-        if (
-            not isinstance(x, Variable)
-            or device_of(x.array).type != "cpu"
-            or device_of(weight.array).type != "cpu"
-        ):
+        if not isinstance(x, Variable) or device_of(x.array) != device_of(weight.array):
+            return False
+        on_device = runs_on_device(x.array)
+        if not on_device and (device_of(x.array).type != "cpu" or len(layers) == 1):
             return False
         if x.array.dtype != weight.array.dtype or x.array.dtype.kind != "f":
             return False
+        if on_device and x.array.dtype.itemsize not in (4, 8):
+            return False  # the kernels are for float32 and float64
         if x.array.ndim != (4 if isinstance(main, Conv2d) else 2) or 0 in x.array.shape:
             return False  # the layers have an error for what does not fit, and know about empty batches
         if x.array.shape[1] != weight.array.shape[1]:
@@ -193,15 +196,12 @@ def find_runs(named: list[tuple[str, Module]]) -> list[list[tuple[str, Module]]]
 
 def _run_length(layers: list[Module]) -> int:
     """How many of the first layers one fused operation can do; 1 if none."""
-    main = layers[0]
-    if type(main) is Conv2d:
-        if main.groups != 1 or main.dilation != (1, 1) or isinstance(main.padding, str):
-            return 1
-        norm_type, features = BatchNorm2d, main.out_channels
-    elif type(main) is Linear:
-        norm_type, features = BatchNorm1d, main.out_features  # type: ignore[assignment]
-    else:
+    main: Any = layers[0]
+    if not _begins_run(main):
         return 1
+    convolves = type(main) is Conv2d
+    norm_type: Any = BatchNorm2d if convolves else BatchNorm1d
+    features = main.out_channels if convolves else main.out_features
     n = 1
     if n < len(layers) and type(layers[n]) is norm_type and layers[n].num_features == features:  # type: ignore[attr-defined]
         n += 1
@@ -210,6 +210,12 @@ def _run_length(layers: list[Module]) -> int:
     if type(main) is Conv2d and n < len(layers) and _pools_by_two(layers[n]):
         n += 1
     return n
+
+
+def _begins_run(layer: Any) -> bool:
+    if type(layer) is Conv2d:
+        return layer.groups == 1 and layer.dilation == (1, 1) and not isinstance(layer.padding, str)
+    return type(layer) is Linear
 
 
 def _pools_by_two(layer: Module) -> bool:
@@ -254,7 +260,10 @@ class FusedSequential(Sequential):
         current: tuple[str, Any] = ("", None)
         try:
             for current in self.named_steps():
-                x = current[1](x)
+                step = current[1]
+                if _begins_run(step) and isinstance(x, Variable) and runs_on_device(x.array):
+                    step = FusedRun([current])
+                x = step(x)
         except MinigradError as error:
             name, step = current
             note_layer(error, name, step.title if isinstance(step, FusedRun) else step)

@@ -4,8 +4,8 @@
     linear_block  linear -> batch norm -> activation                         (batch norm optional)
 
 Each equals the layers one after the other, to float precision, in its result, its gradients and the batch
-statistics. The arithmetic is in `kernels/cpu/block.py` and `kernels/cpu/dense.py`; this file only joins it to
-the graph.
+statistics. The arithmetic is in `kernels/cpu/block.py` and `kernels/cpu/dense.py`, and for a GPU in
+`kernels/cuda/block.py`; this file only joins it to the graph.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigrad.autograd import Function
+from minigrad.backend import namespace
 from minigrad.kernels.cpu import block, dense
 from minigrad.kernels.cpu.conv import make_plan
+from minigrad.kernels.cuda import block as cuda_block
+from minigrad.kernels.cuda import module as cuda
+from minigrad.kernels.cuda import norm as cuda_norm
 
-__all__ = ["BlockOptions", "ConvBlock", "LinearBlock"]
+__all__ = ["BlockOptions", "ConvBlock", "LinearBlock", "runs_on_device", "track"]
 
 Pair = tuple[int, int]
 
@@ -43,6 +47,24 @@ class BlockOptions:
         return None if self.eps is None else block.Normalisation(gamma, beta, self.eps)
 
 
+def runs_on_device(array: Any) -> bool:
+    """Whether the CUDA kernels do the work for an array like this one."""
+    return cuda.serves(namespace(array))
+
+
+def track(norm: Any, mean: Any, var: Any, M: int) -> None:
+    """What `norm.track(mean, var, M)` does, on a GPU with one kernel."""
+    running_mean, running_var, tracked = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    if norm.momentum is None or running_mean is None or not runs_on_device(mean.array):
+        norm.track(mean, var, M)
+        return
+    cuda_norm.track(
+        mean.array, var.array, running_mean.array, running_var.array, tracked.array, norm.momentum, M
+    )
+    for buffer in (running_mean, running_var, tracked):
+        buffer.version[0] += 1  # so that a graph that still needs the old value notices
+
+
 def _results(ctx: Any, y: Any, mean: Any, var: Any) -> Any:
     """y, and with batch norm the statistics of the batch, which have no gradient."""
     if mean is None:
@@ -64,6 +86,13 @@ class ConvBlock(Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, gamma, beta, options):
+        if cuda.serves(ctx.xp):
+            y, ctx.saved, mean, var = cuda_block.conv_forward(
+                x, weight, bias, gamma, beta, options.eps, options.activation, options.stride, options.padding,
+                options.pooled,
+            )  # fmt: skip
+            ctx.save_for_backward(x, weight, gamma, y)
+            return _results(ctx, y, mean, var)
         plan = make_plan(
             x.shape[1:], weight.shape, options.stride, options.padding, options.pooled, x.dtype.itemsize
         )
@@ -77,7 +106,8 @@ class ConvBlock(Function):
 
     @staticmethod
     def backward(ctx, gy, *_):
-        return _gradients(ctx, block.backward(ctx.saved, gy, ctx.needs_input_grad[0]))
+        backward = cuda_block.backward if cuda.serves(ctx.xp) else block.backward
+        return _gradients(ctx, backward(ctx.saved, gy, ctx.needs_input_grad[0]))
 
 
 class LinearBlock(Function):
@@ -85,6 +115,12 @@ class LinearBlock(Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, gamma, beta, options):
+        if cuda.serves(ctx.xp):
+            y, ctx.saved, mean, var = cuda_block.linear_forward(
+                x, weight, bias, gamma, beta, options.eps, options.activation
+            )
+            ctx.save_for_backward(x, weight, gamma, y)
+            return _results(ctx, y, mean, var)
         norm = options.normalisation(gamma, beta)
         y, ctx.saved, mean, var = dense.dense_forward(x, weight, bias, norm, options.activation)
         ctx.save_for_backward(x, weight, gamma, y)
@@ -92,4 +128,5 @@ class LinearBlock(Function):
 
     @staticmethod
     def backward(ctx, gy, *_):
-        return _gradients(ctx, dense.dense_backward(ctx.saved, gy, ctx.needs_input_grad[0]))
+        backward = cuda_block.backward if cuda.serves(ctx.xp) else dense.dense_backward
+        return _gradients(ctx, backward(ctx.saved, gy, ctx.needs_input_grad[0]))
