@@ -4,8 +4,9 @@ A data set of your own needs only `__len__` and `__getitem__`. One that holds it
 have `gather(indices)`, which returns a whole batch as a tuple of arrays in one step; the loader uses it if
 it is there, and otherwise fetches examples one by one and puts them together (`collate`).
 
-Images are delivered *batch-last*: their shape is (N, C, H, W), their order in memory C, H, W, N, which is
-the order that the convolution works in. Nothing but speed depends on it.
+On the CPU images are delivered *batch-last*: their shape is (N, C, H, W), their order in memory C, H, W, N,
+which is the order that the convolution works in. On a GPU they have the order of their shape. Nothing but
+speed depends on it.
 
 Reading order: `ArrayDataset`, `collate`, then `loader.py`.
 """
@@ -65,6 +66,9 @@ class ArrayDataset(Dataset):
         classes: names of the classes; labels must be below their number.
         transform: from array to array; None means ToFloat(), float32 from 0 to 1.
 
+    Attributes:
+        label_range: the smallest and the largest label.
+
     Raises:
         ShapeError: images are not pictures, or there are not as many labels as images.
         DtypeError: images are neither bytes nor floats, or labels not integers.
@@ -101,6 +105,7 @@ class ArrayDataset(Dataset):
         if labels.dtype.kind not in "iu":
             raise DtypeError(f"ArrayDataset: labels must be integers, got {labels.dtype}")
         host = backend.to_numpy(labels)
+        self.label_range = (int(host.min()), int(host.max())) if host.size else (0, 0)
         bad = host < 0
         if self.classes:
             bad |= host >= len(self.classes)
@@ -294,10 +299,12 @@ def _stack(arrays: Sequence[Array]) -> Array:
 def batch_last(x: Array) -> Array:
     """Images (N, C, H, W) in the memory order C, H, W, N; a copy only if they are not in it. Others as is.
 
+    So are images on a GPU, whose kernels take the order of the shape.
+
     >>> batch_last(np.zeros((5, 1, 2, 2))).transpose(1, 2, 3, 0).flags.c_contiguous
     True
     """
-    if x.ndim != 4:
+    if x.ndim != 4 or backend.device_of(x).type != "cpu":
         return x
     return backend.namespace(x).ascontiguousarray(x.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
 

@@ -2,6 +2,10 @@
 
 The order is drawn on the host, so a seed gives the same batches on every device. A batch of a data set that
 is held in arrays is gathered in one step; that is why there are no worker processes.
+
+With a GPU as `device` an `ArrayDataset` lies there as bytes. An epoch copies its order there, and then its
+batches are gathered without a word between host and device: also the labels, which were checked when the data
+set was made, are not looked at again.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import numpy as np
 from minigrad import backend
 from minigrad.data.dataset import batch_last, gather, random_generator
 from minigrad.errors import ArgumentError
+from minigrad.nn.functional.loss import remember_range
 from minigrad.tensor import Tensor
 
 __all__ = ["DataLoader"]
@@ -24,7 +29,7 @@ class DataLoader:
     """Iterates over a data set in batches. Names and defaults are PyTorch's.
 
     Each batch is a tuple of Tensors; for pictures with labels (X, y), X float32 (N, C, H, W) and y int64
-    (N,). Images are batch-last in memory (see `dataset.py`).
+    (N,). On the CPU images are batch-last in memory (see `dataset.py`).
 
     Args:
         dataset: anything with `__len__` and `__getitem__`; fast if it also has `gather`.
@@ -80,20 +85,30 @@ class DataLoader:
                 f"DataLoader: {len(dataset)} examples make no full batch of {batch_size}, and drop_last "
                 "leaves out the rest; use a smaller batch_size"
             )
-        moves = self.device is not None and self.device.type != "cpu" and hasattr(dataset, "to")
-        self._source = dataset.to(self.device) if moves else dataset
+        self._resident = self.device is not None and self.device.type != "cpu" and hasattr(dataset, "to")
+        self._source = dataset.to(self.device) if self._resident else dataset
 
     def __len__(self) -> int:
         """Number of batches."""
         n = len(self.dataset)
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
-    def __iter__(self) -> Iterator[Any]:
+    def draw_order(self) -> np.ndarray:
+        """The order of the next epoch: the numbers of all examples, on the host."""
         n = len(self.dataset)
-        order = random_generator(self.generator).permutation(n) if self.shuffle else np.arange(n)
-        return self._batches(order)
+        return random_generator(self.generator).permutation(n) if self.shuffle else np.arange(n)
 
-    def _batches(self, order: np.ndarray) -> Iterator[Any]:
+    @property
+    def resident(self) -> Any:
+        """The data set on `device`, if that is a GPU and the data set can be moved there; else None."""
+        return self._source if self._resident else None
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._batches(self.draw_order())
+
+    def _batches(self, order: Any) -> Iterator[Any]:
+        if self._resident and self.collate_fn is None:
+            order = backend.to_device(order, self.device)  # once an epoch, and not for each batch
         for number in range(len(self)):
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
             if self.collate_fn is not None:
@@ -101,7 +116,7 @@ class DataLoader:
             else:
                 yield self._batch(indices)
 
-    def _batch(self, indices: np.ndarray) -> tuple[Tensor, ...]:
+    def _batch(self, indices: Any) -> tuple[Tensor, ...]:
         first, *others = gather(self._source, indices)
         if self.transform is not None:
             first = self.transform(first)
@@ -109,7 +124,10 @@ class DataLoader:
         arrays = (first, *others)
         if self.device is not None:
             arrays = tuple(backend.to_device(array, self.device) for array in arrays)
-        return tuple(Tensor(batch_last(array)) for array in arrays)
+        batch = tuple(Tensor(batch_last(array)) for array in arrays)
+        if self._resident and hasattr(self._source, "label_range"):
+            remember_range(batch[1], *self._source.label_range)
+        return batch
 
 
 def _positive_integer(batch_size: Any) -> int:

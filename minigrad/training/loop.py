@@ -7,6 +7,10 @@
 Loss and accuracy of an epoch are measured as the tutorial does: while the weights change, as the mean over
 the examples of the epoch's batches, each seen by the weights of its moment.
 
+On a GPU nothing in a step waits for the device: the figures of the batches stay there and are read at the end
+of the epoch, see `readings.py`. So a loss that is no number is noticed later than on the CPU; the error names
+the same batch.
+
 Next: `population.py`, the statistics of batch norm for prediction; `runner.py`, a whole run.
 """
 
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,10 +33,20 @@ from minigrad.nn import functional as F
 from minigrad.nn.functional.loss import check_labels
 from minigrad.nn.module import Module
 from minigrad.tensor import Tensor
+from minigrad.training.readings import Readings
 
-__all__ = ["EpochFigures", "count_correct", "device_of_model", "evaluate", "evaluation_mode", "train_epoch"]
+__all__ = [
+    "EpochFigures",
+    "EpochTotals",
+    "count_correct",
+    "device_of_model",
+    "evaluate",
+    "evaluation_mode",
+    "train_epoch",
+]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+READ_EVERY = 50  # batches, on a GPU, if somebody wants to hear of the progress
 
 
 @dataclass(frozen=True)
@@ -69,10 +83,12 @@ def train_epoch(
         loss_fn: from outputs and y to a number; default: cross-entropy, of outputs (N, classes) and labels
             (N,). With outputs or y of another form, as in regression, the accuracy is NaN.
         epoch: its number, for messages.
-        on_batch: called after each batch with its number, from 1, and the figures so far.
+        on_batch: called with the number of a batch, from 1, and the figures so far: on the CPU after each
+            batch, on a GPU after every 50th and the last.
 
     Raises:
-        NonFiniteError: a loss that is NaN or infinite; no step is taken with it.
+        NonFiniteError: a loss that is NaN or infinite. On the CPU no step is taken with it; on a GPU the
+            steps after it were taken, too.
         LabelError: a label outside of the model's classes.
         ArgumentError: the loader is empty.
 
@@ -86,31 +102,63 @@ def train_epoch(
     """
     loss_fn = F.cross_entropy if loss_fn is None else loss_fn
     device = device_of_model(model)
+    on_host = device.type == "cpu"
     model.train()
-    total_loss, correct, examples = 0.0, 0.0, 0
-    started = time.perf_counter()
+    totals = EpochTotals(epoch, optimizer)
+    readings = Readings()  # of the batches that totals does not have yet
+    number, sizes = 0, []
     for number, (X, y) in enumerate(loader, start=1):
         X, y = X.to(device), y.to(device)
         with _quiet_arithmetic(), _naming_the_batch(epoch, number):
             optimizer.zero_grad()
             outputs = model(X)
             loss = loss_fn(outputs, y)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise NonFiniteError(_diverged(value, epoch, number, optimizer))
+            if on_host:
+                totals.check(loss.item())
             loss.backward()
             optimizer.step()
-        n = y.shape[0]
-        total_loss += value * n
-        correct += count_correct(outputs, y)
-        examples += n
-        if on_batch is not None:
-            seconds = time.perf_counter() - started
-            on_batch(number, EpochFigures(total_loss / examples, correct / examples, examples, seconds))
-    if examples == 0:
+            readings.add(loss.array, correct_on_device(outputs, y))
+        sizes.append(y.shape[0])
+        if on_host or (on_batch is not None and number % READ_EVERY == 0):
+            totals.add(readings.read(), sizes)
+            if on_batch is not None:
+                on_batch(number, totals.figures())
+            sizes = []
+    if number == 0:
         raise ArgumentError("train_epoch: the loader gave no examples")
+    if sizes:
+        totals.add(readings.read(), sizes)
+        if on_batch is not None:
+            on_batch(number, totals.figures())
     backend.synchronize(device)
-    return EpochFigures(total_loss / examples, correct / examples, examples, time.perf_counter() - started)
+    return totals.figures()
+
+
+class EpochTotals:
+    """The sums behind an epoch's figures; refuses a loss that is no finite number."""
+
+    def __init__(self, epoch: int, optimizer: Any):
+        self.epoch, self.optimizer = epoch, optimizer
+        self.loss, self.correct, self.examples, self.batches = 0.0, 0.0, 0, 0
+        self.started = time.perf_counter()
+
+    def check(self, loss: float) -> None:
+        """Of the batch that comes next."""
+        if not math.isfinite(loss):
+            raise NonFiniteError(_diverged(loss, self.epoch, self.batches + 1, self.optimizer))
+
+    def add(self, rows: Iterable[tuple[float, ...]], sizes: Iterable[int]) -> None:
+        """The next batches: (mean loss, right answers) and number of examples of each."""
+        for (loss, correct), size in zip(rows, sizes, strict=True):
+            self.check(loss)
+            self.loss += loss * size
+            self.correct += correct
+            self.examples += size
+            self.batches += 1
+
+    def figures(self) -> EpochFigures:
+        n = self.examples
+        return EpochFigures(self.loss / n, self.correct / n, n, time.perf_counter() - self.started)
 
 
 def evaluate(model: Module, loader: Any) -> float:
@@ -131,7 +179,9 @@ def evaluate(model: Module, loader: Any) -> float:
     0.75
     """
     device = device_of_model(model)
-    correct, examples = 0.0, 0
+    examples = 0
+    readings = Readings()
+    rows: list[tuple[float, ...]] = []
     with evaluation_mode(model), no_grad():
         for number, (X, y) in enumerate(loader, start=1):
             X, y = X.to(device), y.to(device)
@@ -141,18 +191,25 @@ def evaluate(model: Module, loader: Any) -> float:
                 raise ShapeError(f"evaluate: the model must give (N, classes), got shape {outputs.shape}")
             if y.shape != outputs.shape[:1]:
                 raise ShapeError(f"evaluate: labels must be ({outputs.shape[0]},), got shape {y.shape}")
-            array = outputs.array
-            if not bool(backend.namespace(array).isfinite(array).all()):
-                raise NonFiniteError(
-                    f"evaluate: the model's outputs for batch {number} are not finite numbers"
-                )
             with _naming_the_batch(None, number):
                 check_labels("evaluate", y, outputs.shape[1])
-            correct += count_correct(outputs, y)
+            array = outputs.array
+            readings.add(backend.namespace(array).isfinite(array).all(), correct_on_device(outputs, y))
             examples += y.shape[0]
+            if device.type == "cpu":
+                rows += _finite(readings.read(), len(rows))
     if examples == 0:
         raise ArgumentError("evaluate: the loader gave no examples")
-    return correct / examples
+    rows += _finite(readings.read(), len(rows))
+    return sum(correct for _, correct in rows) / examples
+
+
+def _finite(rows: list[tuple[float, ...]], before: int) -> list[tuple[float, ...]]:
+    """`rows` of (whether the outputs are finite, right answers); the first one is of batch `before` + 1."""
+    for number, (finite, _) in enumerate(rows, start=before + 1):
+        if not finite:
+            raise NonFiniteError(f"evaluate: the model's outputs for batch {number} are not finite numbers")
+    return rows
 
 
 def count_correct(outputs: Tensor, labels: Tensor) -> float:
@@ -167,9 +224,15 @@ def count_correct(outputs: Tensor, labels: Tensor) -> float:
     >>> count_correct(mg.zeros(3, 1), mg.zeros(3, 1))
     nan
     """
+    return float(correct_on_device(outputs, labels))
+
+
+def correct_on_device(outputs: Tensor, labels: Tensor) -> Any:
+    """What `count_correct` counts, as an array of one number where the outputs are."""
     if outputs.ndim != 2 or labels.shape != outputs.shape[:1] or labels.dtype.kind not in "iu":
-        return math.nan
-    return float((outputs.detach().argmax(dim=1) == labels).sum().item())
+        return backend.namespace(outputs.array).full((), math.nan)
+    array = outputs.array
+    return (array.argmax(axis=1) == labels.array).sum()
 
 
 @contextmanager

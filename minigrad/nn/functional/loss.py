@@ -5,7 +5,9 @@
     binary cross entropy of logits  -t ln s(x) - (1 - t) ln(1 - s(x)), s the sigmoid
 
 Labels are checked before they reach an index: on a GPU a label outside the range would silently pick
-another number. The layers are in `nn/loss.py`.
+another number. The check waits for the GPU, so a loader that has looked at all labels of its data set says
+what range they have (`remember_range`), and its batches are not looked at again. The layers are in
+`nn/loss.py`.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def check_labels(operation: str, labels: Tensor, classes: int, ignore_index: int
     if labels.numel() == 0:
         return
     array = labels.array
-    low, high = int(array.min()), int(array.max())
+    low, high = known_range(labels) or (int(array.min()), int(array.max()))
     if 0 <= low and high < classes:
         return
     wrong = (array < 0) | (array >= classes)
@@ -70,6 +72,30 @@ def check_labels(operation: str, labels: Tensor, classes: int, ignore_index: int
             f"{operation}: label {value} at place {place} is out of range: "
             f"with {classes} classes labels go from 0 to {classes - 1}"
         )
+
+
+def remember_range(labels: Tensor, low: int, high: int) -> Tensor:
+    """Say of labels that all are from low to high, so that nobody has to ask their device; returns them.
+
+    It holds for this very tensor, until something is written into it.
+    """
+    vars(labels)["_label_range"] = (labels.version[0], int(low), int(high))
+    return labels
+
+
+def known_range(labels: Tensor) -> tuple[int, int] | None:
+    """(low, high) if it was said of these labels; None if they would have to be looked at.
+
+    >>> import minigrad as mg
+    >>> labels = remember_range(mg.tensor([2, 0]), 0, 9)
+    >>> known_range(labels)
+    (0, 9)
+    >>> labels[0] = 77
+    >>> known_range(labels) is None
+    True
+    """
+    version, low, high = vars(labels).get("_label_range", (None, 0, 0))
+    return (low, high) if version == labels.version[0] else None
 
 
 def reduce(loss: Tensor, reduction: str) -> Tensor:
@@ -135,6 +161,9 @@ def _nll(
     check_labels(operation, target, classes, ignore_index)
     rows = input.permute(0, *range(2, input.ndim), 1).reshape(-1, classes) if input.ndim > 2 else input
     labels = target.reshape(-1).long().detach()
+    low, high = known_range(target) or (ignore_index, ignore_index)
+    if weight is None and not low <= ignore_index <= high:  # every label counts, and nobody has to be asked
+        return reduce(-Pick.apply(rows, labels.array).reshape(target.shape), reduction)
     used = labels != ignore_index
     labels = labels.masked_fill(~used, 0)
     losses = -Pick.apply(rows, labels.array)  # (N...,)
