@@ -10,8 +10,8 @@ between host and device, and counts what would make a GPU wait:
     ...
     assert strict.counts.synchronisations == 0
 
-`array.py` has the array and its rules, `namespace.py` the functions, `fixtures.py` the fixture `device` with
-which a test runs on NumPy, on this and, where there is one, on a GPU.
+`array.py` has the array and its rules, `namespace.py` the functions, `tape.py` stream capture, `fixtures.py` the
+fixture `device` with which a test runs on NumPy, on this and, where there is one, on a GPU.
 """
 
 from minigrad import backend

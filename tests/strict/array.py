@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tests.strict import tape
 from tests.strict.indexing import has_duplicates, is_advanced, wrap_around
 from tests.strict.table import API, CUPY, signature
 
@@ -35,14 +36,22 @@ class Counts:
 counts = Counts()
 
 
+def synchronise() -> None:
+    tape.forbid("waiting for the device")
+    counts.synchronisations += 1
+
+
 def upload(value: Any, dtype: Any = None) -> StrictArray:
     """A copy of host data. As in CuPy, only C and Fortran order survive the copy."""
     host = np.array(value, dtype=dtype, order="A")
     if host.dtype.char not in "?bhilqBHILQefdFD":
         raise ValueError(f"{CUPY} has no arrays of dtype {host.dtype}")
-    if host.ndim:  # a single number travels with the kernel that fills the array
+    host = host.astype(host.dtype.newbyteorder("="), copy=False)
+    if host.ndim:
+        tape.forbid("copying host data to the device")
         counts.uploads += 1
-    return StrictArray(host.astype(host.dtype.newbyteorder("="), copy=False))
+        return StrictArray(host)
+    return StrictArray(tape.run(host.copy))  # a single number travels with the kernel that fills the array
 
 
 # 2. Into a function and out again ------------------------------------------------------------------------
@@ -187,7 +196,7 @@ class StrictArray:
 
     # Values on the host: each of these waits for the device
     def _synchronise(self) -> np.ndarray:
-        counts.synchronisations += 1
+        synchronise()
         return self._host
 
     def get(self, order: str = "C") -> np.ndarray:
@@ -227,11 +236,12 @@ class StrictArray:
     def set(self, arr: np.ndarray) -> None:
         if not isinstance(arr, np.ndarray) or (arr.shape, arr.dtype) != (self.shape, self.dtype):
             raise TypeError("ndarray.set: needs a numpy.ndarray of the same shape and dtype")
+        tape.forbid("copying host data to the device")
         counts.uploads += 1
         self._host[...] = arr
 
     def __copy__(self) -> StrictArray:
-        return StrictArray(self._host.copy(order="C"))
+        return StrictArray(tape.run(lambda: self._host.copy(order="C")))
 
     def __deepcopy__(self, memo: Any) -> StrictArray:
         return self.__copy__()
@@ -247,18 +257,21 @@ class StrictArray:
                 if part.dtype.kind not in "biu":
                     raise IndexError(f"an index array must be of integers or bools, got {part.dtype}")
                 if part.dtype == bool:
-                    counts.synchronisations += 1  # the shape of the result is on the device
+                    synchronise()  # the shape of the result is on the device
                 found.append(part._host)
             elif part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer)):
                 found.append(part)
             else:
                 raise TypeError(f"an array of the device cannot be indexed by a {type(part).__name__}")
-        return wrap_around(tuple(found), self.shape)
+        return tuple(found)
+
+    def _wrapped(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        return wrap_around(key, self.shape)
 
     def __getitem__(self, key: Any) -> StrictArray:
         key = self._key(key)
         if is_advanced(key):
-            return StrictArray(np.array(self._host[key], order="C"))
+            return StrictArray(tape.run(lambda: np.array(self._host[self._wrapped(key)], order="C")))
         if Ellipsis not in key:
             key += (Ellipsis,)  # also a[0] of a vector is a view in CuPy
         return StrictArray(self._host[key])
@@ -267,6 +280,9 @@ class StrictArray:
         key, value = self._key(key), operand(value, "a[key] = value")
         if value is NotImplemented:
             raise TypeError("a[key] = value: the value must be an array of the device or a number")
+        tape.launch(lambda: self._assign(self._wrapped(key), value))
+
+    def _assign(self, key: tuple[Any, ...], value: Any) -> None:
         if is_advanced(key) and np.size(value) > 1 and has_duplicates(key, self.shape):
             raise ValueError("a[key] = value: the same element twice; which value stays is undefined in CuPy")
         self._host[key] = value
@@ -291,7 +307,8 @@ def binary(ufunc: np.ufunc, reflected: bool = False) -> Callable[[StrictArray, A
         other = operand(other, ufunc.__name__)
         if other is NotImplemented:
             return NotImplemented
-        return wrap(ufunc(other, self._host) if reflected else ufunc(self._host, other))
+        pair = (other, self._host) if reflected else (self._host, other)
+        return wrap(tape.run(lambda: ufunc(*pair)))
 
     return method
 
@@ -301,14 +318,14 @@ def in_place(ufunc: np.ufunc) -> Callable[[StrictArray, Any], Any]:
         other = operand(other, ufunc.__name__)
         if other is NotImplemented:
             return NotImplemented
-        ufunc(self._host, other, out=self._host)
+        tape.launch(lambda: ufunc(self._host, other, out=self._host))
         return self
 
     return method
 
 
 def unary(function: Callable[[Any], Any]) -> Callable[[StrictArray], Any]:
-    return lambda self: wrap(function(self._host))
+    return lambda self: wrap(tape.run(lambda: function(self._host)))
 
 
 def no_in_place_matmul(self: StrictArray, other: Any) -> NoReturn:
@@ -350,11 +367,18 @@ def method(name: str, parameters: str) -> Callable[..., Any]:
         if name == "dot" and not arrays:
             raise TypeError("ndarray.dot: b must be an array")
         if name in SYNCHRONISE or (name == "repeat" and arrays):
-            counts.synchronisations += 1
+            synchronise()
         if name in ("take", "put"):  # CuPy wraps indices that are out of range
             host_kwargs["mode"] = "wrap"
-        result = getattr(self._host, name)(*host_args, **host_kwargs)
-        return wrap(result, [self, *arrays], keep_order=name in ("astype", "copy"))
+        if name in ("fill", "put", "sort"):
+            return tape.launch(lambda: getattr(self._host, name)(*host_args, **host_kwargs))
+        used = [self, *arrays]
+        result = tape.run(
+            lambda: getattr(self._host, name)(*host_args, **host_kwargs),
+            [array._host for array in used],
+            host_kwargs.get("out"),
+        )
+        return wrap(result, used, keep_order=name in ("astype", "copy"))
 
     call.__name__ = name
     call.__signature__ = signature("self " + parameters)  # type: ignore[attr-defined]

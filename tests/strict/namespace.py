@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from tests.strict import tape
 from tests.strict.array import (
     KEEP_ORDER,
     SCALARS,
     StrictArray,
     bind,
-    counts,
     has_array,
+    synchronise,
     unwrap,
     upload,
     wrap,
@@ -52,7 +53,9 @@ class StrictUfunc:
         arrays: list[StrictArray] = []
         host_args = [unwrap(value, name, arrays) for value in args]
         host_kwargs = {key: unwrap(value, name, arrays) for key, value in kwargs.items()}
-        return wrap(self._ufunc(*host_args, **host_kwargs), arrays)
+        outs = host_args[self.nin :] or host_kwargs.get("out")
+        outs = outs[0] if isinstance(outs, (list, tuple)) and len(outs) == 1 else outs
+        return wrap(tape.run(lambda: self._ufunc(*host_args, **host_kwargs), writes=outs), arrays)
 
     def at(self, a: StrictArray, indices: Any, b: Any = None) -> None:
         """a[indices] = ufunc(a[indices], b), duplicates one by one; CuPy has it for few ufuncs and dtypes."""
@@ -64,7 +67,7 @@ class StrictUfunc:
         key, value = a._key(indices), unwrap(b, f"{self.__name__}.at", [])
         if a.dtype.name not in dtypes:
             raise TypeError(f"{CUPY}: {self.__name__}.at only supports {', '.join(dtypes)}, got {a.dtype}")
-        self._ufunc.at(a._host, key, value)
+        tape.launch(lambda: self._ufunc.at(a._host, a._wrapped(key), value))
 
     def reduce(
         self, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False
@@ -82,7 +85,10 @@ class StrictUfunc:
             raise TypeError(f"{what}: needs an array of the device, got a {type(array).__name__}")
         arrays = [array]
         options = {name: unwrap(value, what, arrays) for name, value in options.items()}
-        return wrap(getattr(self._ufunc, method)(array._host, **options), arrays)
+        out = options.get("out")
+        return wrap(
+            tape.run(lambda: getattr(self._ufunc, method)(array._host, **options), writes=out), arrays
+        )
 
 
 # 2. Functions --------------------------------------------------------------------------------------------
@@ -105,8 +111,12 @@ def function(name: str, parameters: str, numpy_function: Callable[..., Any]) -> 
         if short in ONLY_ARRAYS and any(isinstance(value, SCALARS) for value in args[:2]):
             raise TypeError(f"{name}: both operands must be arrays")
         if short in SYNCHRONISE or (short == "repeat" and has_array(kwargs.get("repeats", args[1:2]))):
-            counts.synchronisations += 1
-        result = numpy_function(*host_args, **host_kwargs)
+            synchronise()
+        result = tape.run(
+            lambda: numpy_function(*host_args, **host_kwargs),
+            [array._host for array in arrays],
+            host_kwargs.get("out"),
+        )
         if short in GIVE_ARRAYS:
             result = np.asarray(result)
         return wrap(result, arrays, keep_order=short in KEEP_ORDER)
@@ -125,7 +135,10 @@ def array(obj: Any, *args: Any, **kwargs: Any) -> Any:
         if not all(isinstance(leaf, StrictArray) for leaf in leaves(obj)):
             raise TypeError("array: a list must not mix arrays of the device with numbers")
         host_args, host_kwargs, arrays = bind("array", API["functions"]["array"], (obj, *args), kwargs)
-        return wrap(np.array(*host_args, **host_kwargs), arrays, isinstance(obj, StrictArray))
+        used = [array._host for array in arrays]
+        return wrap(
+            tape.run(lambda: np.array(*host_args, **host_kwargs), used), arrays, isinstance(obj, StrictArray)
+        )
     if not isinstance(obj, np.ndarray):
         unwrap(obj, "array", [])  # refuses a list with a numpy.ndarray in it
     bind("array", API["functions"]["array"], (0, *args), kwargs)
@@ -144,7 +157,8 @@ def leaves(value: Any) -> Iterator[Any]:
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None) -> Any:
     """`a` itself if it is an array of that dtype and order already; host data are uploaded."""
     if isinstance(a, StrictArray):
-        return wrap(np.asarray(a._host, dtype, order, copy=copy), [a], keep_order=True)
+        found = tape.run(lambda: np.asarray(a._host, dtype, order, copy=copy), [a._host])
+        return wrap(found, [a], keep_order=True)
     return array(a, dtype, order=order or "K")
 
 
@@ -165,7 +179,7 @@ def unwritten(numpy_function: Callable[..., np.ndarray], name: str) -> Callable[
 
 def where(condition: Any, *rest: Any, **kwargs: Any) -> Any:
     if not rest and not kwargs:
-        counts.synchronisations += 1  # the indices of the True elements
+        synchronise()  # the indices of the True elements
     return function("where", API["functions"]["where"], np.where)(condition, *rest, **kwargs)
 
 
@@ -181,7 +195,7 @@ def take_along_axis(a: StrictArray, indices: StrictArray, axis: int | None) -> A
         a, axis = a.ravel(), 0
     if a.ndim != indices.ndim:
         raise ValueError("take_along_axis: a and indices must have the same number of dimensions")
-    return wrap(a._host[wrap_around(along_axis(indices._host, a.shape, axis), a.shape)])
+    return wrap(tape.run(lambda: a._host[wrap_around(along_axis(indices._host, a.shape, axis), a.shape)]))
 
 
 def put_along_axis(arr: StrictArray, indices: StrictArray, values: Any, axis: int | None) -> None:
@@ -189,10 +203,14 @@ def put_along_axis(arr: StrictArray, indices: StrictArray, values: Any, axis: in
         raise TypeError("put_along_axis: arr and indices must be arrays of the device")
     if axis is None or arr.ndim != indices.ndim:
         raise ValueError("put_along_axis: needs an axis, and indices with as many dimensions as arr")
+    tape.launch(lambda: assign_along_axis(arr, indices, unwrap(values, "put_along_axis", []), axis))
+
+
+def assign_along_axis(arr: StrictArray, indices: StrictArray, values: Any, axis: int) -> None:
     key = wrap_around(along_axis(indices._host, arr.shape, axis), arr.shape)
     if has_duplicates(key, arr.shape):
         raise ValueError("put_along_axis: the same element twice; which value stays is undefined in CuPy")
-    arr._host[key] = unwrap(values, "put_along_axis", [])
+    arr._host[key] = values
 
 
 def as_strided(x: StrictArray, shape: Any = None, strides: Any = None) -> Any:
