@@ -12,7 +12,7 @@ cross_entropy_rows(const real* x, const long long* labels, real* losses, int* st
     __shared__ Best best_scratch[BLOCK];
     __shared__ real scratch[BLOCK];
     const real* row = x + (size_t)blockIdx.x * C;
-    real* grow = gx ? gx + (size_t)blockIdx.x * C : NULL;
+    real* grow = gx ? gx + (size_t)blockIdx.x * C : nullptr;
     long long label = labels[blockIdx.x];
     bool wrong = label < 0 || label >= C;
 

@@ -112,7 +112,7 @@ norm_backward_sums(const real* gy, const real* y, const real* z, const unsigned 
 {
     __shared__ Pair scratch[BLOCK];
     int c = blockIdx.x;
-    Channel channel(mean, inv_std, NULL, NULL, c);
+    Channel channel(mean, inv_std, nullptr, nullptr, c);
     Pair own = {0, 0};
     for (int i = blockIdx.y * BLOCK + threadIdx.x; i < N * S; i += gridDim.y * BLOCK) {
         int n = i / S, s = i % S;
@@ -142,7 +142,7 @@ norm_backward_apply(const real* gy, const real* y, const real* z, const unsigned
 {
     __shared__ Pair scratch[BLOCK];
     int c = blockIdx.x;
-    Channel channel(mean, inv_std, gamma, NULL, c);
+    Channel channel(mean, inv_std, gamma, nullptr, c);
     Pair total = {0, 0};
     if (pieces > 0) {
         for (int p = threadIdx.x; p < pieces; p += BLOCK) {

@@ -75,7 +75,7 @@ TILED(conv_grad_input)(const real* gz, const real* weight, real* gx,
     WindowsOver right = {gz, s};
     TILE product;
     product.run(left, right, C, N * H * W, 0, O * K * L, memory);
-    TILED(store_result)(product, memory, NULL, NULL, gx, NULL, IDENTITY, N, C, H * W);
+    TILED(store_result)(product, memory, nullptr, nullptr, gx, nullptr, IDENTITY, N, C, H * W);
 }
 
 extern "C" __global__ void __launch_bounds__(TILE::THREADS)
@@ -95,7 +95,7 @@ extern "C" __global__ void __launch_bounds__(TILE::THREADS)
 TILED(linear_grad_weight)(const real* x, const real* gz, real* gw, real* gbias, int N, int I, int O)
 {
     __shared__ TILE::Memory memory;
-    ByColumn left = {gz, O, false}, right = {x, I, gbias != NULL};
+    ByColumn left = {gz, O, false}, right = {x, I, gbias != nullptr};
     int columns = gbias ? I + 1 : I;
     TILE product;
     product.run(left, right, O, columns, 0, N, memory);
