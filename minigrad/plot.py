@@ -15,9 +15,11 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,17 +58,24 @@ def new_figure(width: float = 3.5, height: float = 2.5) -> Figure:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes the picture as a PNG file, which is there whole or not at all."""
+    """Writes the picture as a PNG file, or as SVG if the name ends so; it is there whole or not at all."""
+    path = Path(path)
     with atomic_path(path) as temporary, _without_remarks():
-        figure.savefig(temporary, format="png", dpi=150)
+        if path.suffix == ".svg":
+            temporary.write_text(svg(figure), encoding="utf-8", newline="\n")
+        else:
+            figure.savefig(temporary, format="png", dpi=150)
 
 
 def svg(figure: Figure) -> str:
-    """The picture as SVG text."""
+    """The picture as SVG text; the same text for the same picture, without date or random names in it."""
     text = io.StringIO()
     with _without_remarks():
-        figure.savefig(text, format="svg")
-    return text.getvalue()
+        from matplotlib import rc_context
+
+        with rc_context({"svg.hashsalt": "minigrad"}):
+            figure.savefig(text, format="svg", metadata={"Date": None})
+    return re.sub(r"[ \t]+$", "", text.getvalue(), flags=re.MULTILINE)  # as editors and git want it
 
 
 # 1. The curves of a training run ---
