@@ -123,7 +123,11 @@ static int run(void (*kernel)(void**), void** args, const unsigned* grid, const 
                 if (_setjmp(scheduler) == 0) _longjmp(places[current], 1);
             }
             for (unsigned t = 1; t < threads; t++)
-                if (at[t] != at[0]) return DIVERGED;  // not all threads come to the same barrier
+                if (at[t] != at[0]) {  // not all threads come to the same barrier
+                    for (char* stack : stacks) free(stack);
+                    stacks.clear();  // they stand in the middle of this kernel: the next one gets new threads
+                    return DIVERGED;
+                }
         } while (at[0] != FINISHED);
     }
     return FINE;
