@@ -14,7 +14,8 @@ from minigrad.shapes import output_size
 
 __all__ = ["Sizes", "convolve", "grad_input", "grad_weight", "sizes"]
 
-TARGET = 256  # blocks that the sum for the gradient of the weights is divided among
+TARGET = 2048  # blocks, of which all sums for the gradient of the weights may take about so many
+SUMS = 8  # sums in a block, as in pieces.cu
 LEAST = 128  # values of k in a piece, at least
 
 
@@ -86,25 +87,31 @@ def grad_weight(
     alloc = alloc or module.empty
     gw = alloc((s.O, s.C, s.K, s.L), x.dtype) if out is None else out
     rows, columns, depth = s.O, s.C * s.K * s.L, s.N * s.P * s.Q
-    pieces = piece_count(s)
+    tile, pieces = weight_tile(s), piece_count(s)
     if pieces == 1:
         parts = gw
     elif parts is None:
         parts = alloc((pieces, rows, columns), x.dtype)
     piece = ceil_div(depth, pieces)
-    launch_tiled("conv_grad_weight", rows, columns, [x, gz, parts, piece, *astuple(s)], pieces)
+    launch_tiled("conv_grad_weight", rows, columns, [x, gz, parts, piece, *astuple(s)], pieces, tile)
     if pieces > 1:
         size = rows * columns
-        launch("sum_pieces", (ceil_div(size, 32),), (256,), [parts, gw, pieces, size])
+        launch("sum_pieces", (ceil_div(size, SUMS),), (256,), [parts, gw, pieces, size])
     return gw
 
 
 def piece_count(s: Sizes) -> int:
     """Pieces of the sum over N, P and Q in the gradient of the weights."""
-    rows, columns, depth = s.O, s.C * s.K * s.L, s.N * s.P * s.Q
-    R, C = module.tile_for(rows, columns)
-    tiles = ceil_div(rows, R) * ceil_div(columns, C)
-    return max(1, min(TARGET // tiles, ceil_div(depth, LEAST)))
+    R, C = weight_tile(s)
+    tiles = ceil_div(s.O, R) * ceil_div(s.C * s.K * s.L, C)
+    return max(1, min(TARGET // tiles, ceil_div(s.N * s.P * s.Q, LEAST)))
+
+
+def weight_tile(s: Sizes) -> tuple[int, int]:
+    """The size of tile for the gradient of the weights: the sum is divided, so there is work enough for any."""
+    if s.C * s.K * s.L < 64:
+        return 16, 16
+    return (64, 64) if s.O >= 64 else (16, 64)
 
 
 def grad_input(

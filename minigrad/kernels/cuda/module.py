@@ -123,6 +123,7 @@ class CupyLauncher:
     """CuPy compiles the module when a kernel is first needed, keeps the binary on disk, and loads it on each device."""
 
     def __init__(self) -> None:
+        self._cupy: Any = None
         self._modules: dict[str, Any] = {}
         self._kernels: dict[tuple[str, str], Any] = {}
 
@@ -130,7 +131,13 @@ class CupyLauncher:
         return getattr(xp, "__name__", "") == "cupy"
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        return backend.cuda.load().empty(shape, dtype)
+        return self.cupy.empty(shape, dtype)
+
+    @property
+    def cupy(self) -> Any:
+        if self._cupy is None:
+            self._cupy = backend.cuda.load()
+        return self._cupy
 
     def start(self, name: str, dtype: str, grid: Grid, block: Grid, args: Sequence[Any], shared: int) -> None:
         kernel = self._kernels.get((name, dtype))
@@ -140,8 +147,7 @@ class CupyLauncher:
 
     def _module(self, dtype: str) -> Any:
         if dtype not in self._modules:
-            cupy = backend.cuda.load()
-            self._modules[dtype] = cupy.RawModule(code=source(dtype), options=OPTIONS)
+            self._modules[dtype] = self.cupy.RawModule(code=source(dtype), options=OPTIONS)
         return self._modules[dtype]
 
 
@@ -169,16 +175,16 @@ def launch(name: str, grid: Grid, block: Grid, args: Sequence[Any], shared: int 
     """Start the kernel `name` with `grid` blocks of `block` threads and `shared` bytes of dynamic shared memory.
 
     Arrays are given as they are, None stands for a null pointer, numbers become what the kernel takes. The
-    dtype of the first array of floats says which module is meant.
+    dtype of the first array that is `real*` to the kernel says which module is meant.
     """
-    dtype = next(
-        (str(a.dtype) for a in args if getattr(a, "ndim", None) is not None and a.dtype.kind == "f"), ""
-    )
+    types = signatures(source("float32"))[name]
+    if len(types) != len(args):
+        raise ShapeError(f"kernel {name}: takes {len(types)} arguments, got {len(args)}")
+    first = next(a for kind, a in zip(types, args, strict=True) if kind == "real*" and a is not None)
+    dtype = str(first.dtype)
     if dtype not in REALS:
-        raise DtypeError(f"kernel {name}: takes float32 or float64, got {dtype or 'no array of floats'}")
+        raise DtypeError(f"kernel {name}: takes float32 or float64, got {dtype}")
     wanted = _kinds(dtype)[name]
-    if len(wanted) != len(args):
-        raise ShapeError(f"kernel {name}: takes {len(wanted)} arguments, got {len(args)}")
     checked = [_argument(name, kind, value) for kind, value in zip(wanted, args, strict=True)]
     _launcher.start(name, dtype, grid, block, checked, shared)
 
@@ -228,9 +234,16 @@ def tile_for(rows: int, columns: int) -> tuple[int, int]:
     return (16, 64) if ceil_div(rows, 16) * ceil_div(columns, 64) >= 128 else (16, 16)
 
 
-def launch_tiled(name: str, rows: int, columns: int, args: Sequence[Any], pieces: int = 1) -> None:
+def launch_tiled(
+    name: str,
+    rows: int,
+    columns: int,
+    args: Sequence[Any],
+    pieces: int = 1,
+    tile: tuple[int, int] | None = None,
+) -> None:
     """Start a kernel of products.cu whose result is (rows, columns), the sum over k in `pieces`."""
-    R, C = tile_for(rows, columns)
+    R, C = tile_for(rows, columns) if tile is None else tile
     r, c = TILES[R, C]
     grid = (ceil_div(columns, C), ceil_div(rows, R), pieces)
     launch(f"{name}_{R}x{C}", grid, ((R // r) * (C // c),), args)

@@ -56,7 +56,7 @@ def work(dtype: str) -> None:
     z2 = dense.multiply(x2, w2, None, partial=partial2)
     dense.grad_weight(x2, z2, bias_out=np.zeros(35, dtype))
     dense.grad_input(z2, w2)
-    module.launch("sum_pieces", (2,), (256,), [normal(20, 50), np.zeros(50, dtype), 20, 50])
+    module.launch("sum_pieces", (7,), (256,), [normal(70, 50), np.zeros(50, dtype), 70, 50])
 
     stats = norm.merge(np.abs(normal(300, 4, 3)) + 1, 1e-5, normal(4))
     z, gamma, beta = normal(40, 4, 16, 16), normal(4), normal(4)
@@ -88,14 +88,15 @@ KEPT: list[np.ndarray] = []
 @pytest.fixture(scope="module", params=DTYPES)
 def starts(request: Any) -> dict[str, Start]:
     """What each kernel was started with."""
-    recorder, usual = Recorder(), module.tile_for
+    recorder, usual = Recorder(), (module.tile_for, conv.weight_tile)
     before = module.set_launcher(recorder)
     try:
         for tile in module.TILES:
             module.tile_for = lambda rows, columns, tile=tile: tile
+            conv.weight_tile = lambda s, tile=tile: tile
             work(request.param)
     finally:
-        module.tile_for = usual
+        module.tile_for, conv.weight_tile = usual
         module.set_launcher(before)
     return recorder.starts
 

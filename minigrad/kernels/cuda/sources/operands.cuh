@@ -127,9 +127,13 @@ struct WindowsOver {
     }
     __device__ real at(Place place, Step step) const
     {
-        int h = place.top - step.u, w = place.left - step.v;
-        if (h < 0 || w < 0 || h % s.si != 0 || w % s.sj != 0) return real(0);
-        int p = h / s.si, q = w / s.sj;
+        int p = place.top - step.u, q = place.left - step.v;
+        if (p < 0 || q < 0) return real(0);
+        if (s.si > 1 || s.sj > 1) {  // division takes long, and mostly there is none to be done
+            if (p % s.si != 0 || q % s.sj != 0) return real(0);
+            p /= s.si;
+            q /= s.sj;
+        }
         return p < s.P && q < s.Q ? place.x[(step.c * s.P + p) * s.Q + q] : real(0);
     }
 };
