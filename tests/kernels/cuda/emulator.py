@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import mmap
 import os
 import re
 import shutil
@@ -26,9 +27,10 @@ from minigrad.kernels.cuda import module
 
 SHIM = Path(__file__).with_name("shim.hpp")
 ORDERS = {"forward": 0, "reverse": 1, "random": 2}
-MARGIN = 4096  # bytes
+MARGIN = mmap.PAGESIZE  # bytes
 COMPILER = shutil.which("g++")
 NOTHING = -2  # the number of no barrier
+FENCED: list[mmap.mmap] = []  # kept, because an array of NumPy does not keep what it looks at
 
 
 def numbered(text: str) -> tuple[str, list[str]]:
@@ -79,18 +81,39 @@ def build(dtype: str, text: str | None = None) -> tuple[ctypes.CDLL, list[str]]:
     return ctypes.CDLL(str(library)), sites
 
 
+def margins(size: int) -> np.ndarray:
+    """Room for `size` bytes between two margins."""
+    return np.full(size + 2 * MARGIN, 0xFF, np.uint8)
+
+
+def fenced(size: int, side: str) -> np.ndarray:
+    """The same, where one of the margins must not be touched; it is never given back, and MARGIN is a page."""
+    pages = -(-size // MARGIN)
+    memory = mmap.mmap(-1, (pages + 2) * MARGIN)
+    memory.write(b"\xff" * len(memory))
+    FENCED.append(memory)
+    everything = np.frombuffer(memory, np.uint8)
+    start = 0 if side == "before" else pages * MARGIN - size
+    page = 0 if side == "before" else pages + 1
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    assert protect(ctypes.c_void_p(everything.ctypes.data + page * MARGIN), ctypes.c_size_t(MARGIN), 0) == 0
+    return everything[start : start + size + 2 * MARGIN]
+
+
 class CpuLauncher:
     """Runs each kernel at once, its threads one after another.
 
     Attributes:
         order: "forward", "reverse" or "random".
+        fence: "" or, for a process that may be lost, "before" or "after": each array lies right behind, or right
+            before, memory that ends the process when it is read.
         skip: the number of a barrier that is left out.
         visited: the barriers that kernels came through since it was emptied.
         started: the names of the kernels started.
     """
 
-    def __init__(self, order: str = "forward", skip: int = NOTHING):
-        self.order, self.skip = order, skip
+    def __init__(self, order: str = "forward", skip: int = NOTHING, fence: str = ""):
+        self.order, self.skip, self.fence = order, skip, fence
         self.visited: set[int] = set()
         self.started: list[str] = []
 
@@ -121,7 +144,7 @@ class CpuLauncher:
         for i, value in enumerate(args):
             if isinstance(value, np.ndarray):
                 if value.ctypes.data not in by_address or value.size == 0:
-                    padded = np.full(value.nbytes + 2 * MARGIN, 0xFF, np.uint8)
+                    padded = fenced(value.nbytes, self.fence) if self.fence else margins(value.nbytes)
                     padded[MARGIN : MARGIN + value.nbytes] = value.reshape(-1).view(np.uint8)
                     copies.append((value, padded))
                     by_address[value.ctypes.data] = padded.ctypes.data + MARGIN
@@ -143,7 +166,10 @@ class CpuLauncher:
         self.visited |= {site for site in range(sites) if library.visits(site)}
         assert outcome == 0, f"{name}: not all threads came to the same barrier"
         for value, padded in copies:
-            for edge in (padded[:MARGIN], padded[MARGIN + value.nbytes :]):
+            edges = padded[:MARGIN], padded[MARGIN + value.nbytes : 2 * MARGIN + value.nbytes]
+            for side, edge in zip(("before", "after"), edges, strict=True):
+                if self.fence == side:
+                    continue
                 assert (edge == 0xFF).all(), f"{name} wrote outside an array of shape {value.shape}"
             if value.flags.writeable:
                 value.reshape(-1).view(np.uint8)[...] = padded[MARGIN : MARGIN + value.nbytes]

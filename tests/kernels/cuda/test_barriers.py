@@ -6,6 +6,9 @@ barriers left out in turn, where in at least one order something has to come out
 which that is not true is either useless, or the test does not see what it is for.
 """
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +52,10 @@ def work(dtype: str) -> None:
     s = conv.sizes(x.shape, weight.shape, (1, 1), (0, 0))
     partial = np.zeros((conv.partial_count(s.O, s.N * s.P * s.Q), s.O, 3), dtype)
     z = conv.convolve(x, weight, b, s, partial=partial)
+    conv.grad_input(z, weight, s)
+    conv.grad_weight(x, z, s)
+    s = conv.sizes(x.shape, weight.shape, (2, 1), (1, 2))  # with padding, and windows that go beyond it
+    z = conv.convolve(x, weight, b, s)
     conv.grad_input(z, weight, s)
     conv.grad_weight(x, z, s)
     x2, w2 = normal(40, 37), normal(35, 37)
@@ -139,6 +146,31 @@ def test_each_barrier_is_missed_when_it_is_left_out(name, starts):
     right, met = rerun(name, starts[name], "forward")
     text = build(starts[name][0])[1]
     assert [text[site] for site in sorted(met) if not notices(name, starts[name], site, right)] == []
+
+
+FENCES = """
+import sys
+from minigrad.kernels.cuda import conv, module
+from tests.kernels.cuda.emulator import CpuLauncher
+from tests.kernels.cuda.test_barriers import work
+
+fence, dtype = sys.argv[1:]
+module.set_launcher(CpuLauncher(fence=fence))
+for tile in module.TILES:
+    module.tile_for = lambda rows, columns, tile=tile: tile
+    conv.weight_tile = lambda s, tile=tile: tile
+    work(dtype)
+print("fine")
+"""
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fence", ["before", "after"])
+def test_nothing_outside_the_arrays_is_read(fence, dtype):
+    """In a process of its own, which such a read would end."""
+    command = [sys.executable, "-c", FENCES, fence, dtype]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[3])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
 
 
 def test_which_kernels_have_barriers(starts):

@@ -1,5 +1,10 @@
 """The emulator notices what a GPU would not tell: here are kernels with mistakes in them."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -73,6 +78,26 @@ def test_reading_past_the_end():
     y = np.zeros(1, np.float32)
     start("reads_behind", np.zeros(7, np.float32), y, np.int32(7))
     assert np.isnan(y[0])
+
+
+@pytest.mark.parametrize("fence", ["before", "after"])
+def test_fences(fence):
+    """A read behind the end ends the process if the fence is there; before the fence all is as usual."""
+    script = f"""
+import numpy as np
+from tests.kernels.cuda import test_emulator
+from tests.kernels.cuda.emulator import CpuLauncher, build
+library, sites = build("float32", test_emulator.KERNELS)
+launcher = CpuLauncher(fence={fence!r})
+x, y = np.ones(7, np.float32), np.zeros(1, np.float32)
+for n in (6, 7):
+    launcher.run(library, len(sites), "reads_behind", (1,), (1,), [x, y, np.int32(n)])
+    print(y[0], flush=True)
+"""
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root)
+    assert done.stdout.split() == (["1.0", "nan"] if fence == "before" else ["1.0"])
+    assert done.returncode == (0 if fence == "before" else -signal.SIGSEGV)
 
 
 def test_shared_memory_is_filled_before_each_block():

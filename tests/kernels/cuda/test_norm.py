@@ -98,13 +98,23 @@ def test_apply_and_pool(activation, dtype):
 
 def test_nan_wins_the_window():
     z = np.zeros((1, 2, 2, 4))
-    z[0, :, 1, 0] = np.nan
+    z[0, :, 1, :2] = np.nan  # the first of two
     z[0, :, 0, 3] = [5, -5]
     stats = Statistics(*(np.ones(2) for _ in range(4)))
     y, winner = norm.apply_pool(z, stats, np.array([1.0, -1.0]), None, "identity")
     np.testing.assert_array_equal(winner[0, :, 0], [[2, 1], [2, 1]])
     assert np.isnan(y[0, :, 0, 0]).all()
     assert np.isfinite(y[0, :, 0, 1]).all()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_values_that_are_not_finite_go_through_activations(activation):
+    """NaN stays NaN; the ends of sigmoid and tanh are reached without NaN."""
+    z = np.array([[np.nan], [-np.inf], [np.inf], [-1000.0], [1000.0]])
+    stats = Statistics(*(np.array([v]) for v in (0.0, 1.0, 0.0, 1.0)))
+    with np.errstate(over="ignore"):
+        expected = ACTIVATIONS[activation][0](z)
+    np.testing.assert_array_equal(norm.apply(z, stats, None, None, activation), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

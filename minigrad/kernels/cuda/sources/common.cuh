@@ -50,7 +50,6 @@ struct Moments {
 __device__ Moments operator+(Moments a, Moments b)
 {
     if (a.count == 0) return b;
-    if (b.count == 0) return a;
     double count = a.count + b.count, d = b.mean - a.mean, share = b.count / count;
     Moments all = {count, a.mean + d * share, a.squares + b.squares + d * d * a.count * share};
     return all;
