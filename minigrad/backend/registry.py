@@ -48,6 +48,7 @@ class Backend:
         to_numpy: array -> host array.
         device_index: array -> index of its device.
         synchronize: waits until everything that was started is done.
+        address: of an array's first element in its memory, for kernels that take a table of arrays.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Backend:
     to_numpy: Callable[[Array], np.ndarray]
     device_index: Callable[[Array], int]
     synchronize: Callable[[], None]
+    address: Callable[[Array], int]
 
 
 class Device:
@@ -118,6 +120,7 @@ register(
         to_numpy=lambda array: array,
         device_index=lambda array: 0,
         synchronize=lambda: None,
+        address=lambda array: int(array.ctypes.data),
     )
 )
 
@@ -172,6 +175,7 @@ def _load_cuda() -> Backend:
                 to_numpy=lambda array: array.get(),
                 device_index=lambda array: int(array.device.id),
                 synchronize=lambda: cupy.cuda.get_current_stream().synchronize(),
+                address=lambda array: int(array.data.ptr),
             )
         )
     return _by_name["cuda"]

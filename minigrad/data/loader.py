@@ -106,6 +106,10 @@ class DataLoader:
     def __iter__(self) -> Iterator[Any]:
         return self._batches(self.draw_order())
 
+    def in_order(self, order: np.ndarray) -> Iterator[Any]:
+        """The batches of an epoch whose order is drawn already."""
+        return self._batches(order)
+
     def _batches(self, order: Any) -> Iterator[Any]:
         if self._resident and self.collate_fn is None:
             order = backend.to_device(order, self.device)  # once an epoch, and not for each batch

@@ -28,6 +28,7 @@ _backend = backend.Backend(
     to_numpy=lambda array: array.get(),
     device_index=lambda array: 0,
     synchronize=lambda: None,
+    address=lambda array: array._host.ctypes.data,
 )
 
 

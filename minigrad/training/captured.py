@@ -1,0 +1,325 @@
+"""The captured step: forward, loss, backward and update as one CUDA graph, started with one call a batch.
+
+On a GPU a step of a small network takes less time than Python needs to start its kernels one by one. So the step's
+Python runs once while CUDA writes down which kernels it starts, and from then on the kernels are started from that
+list. What changes from step to step lies on the device, where the kernels find it:
+
+    images, labels    the data set, as bytes
+    order             the order of the epoch, drawn on the host and copied once an epoch
+    counters          the batch of the epoch, and the number of steps; the last kernel of a step adds 1
+    hyper             learning rate and the like, see optim/flat.py
+    losses, correct   of each batch, read once an epoch
+
+`CapturedStep` makes the graphs, one for full batches and one for the short last batch. Each is made in this way:
+
+1. warm up: two eager steps, which compile kernels and fill the graph's memory pool; then all is put back;
+2. capture;
+3. check: one replay from the old state has to give what the eager step gave; then all is put back again.
+
+What cannot be captured (a layer that waits for the device, random numbers of the host, an optimizer of your own) is
+a `CannotCapture` with the reason. `CapturedTraining` then goes on with `train_epoch` and says so once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minigrad import backend
+from minigrad.backend.graphs import CudaGraphs, Graphs
+from minigrad.engine import seed, walk
+from minigrad.errors import LabelError, MinigradError
+from minigrad.kernels.cuda import loss as loss_kernels
+from minigrad.kernels.cuda import module as kernels
+from minigrad.nn import functional as F
+from minigrad.nn.functional.loss import remember_range
+from minigrad.nn.module import Module
+from minigrad.optim.flat import FlatOptimizer, Table, why_not_flat
+from minigrad.tensor import Tensor
+from minigrad.training.batches import ResidentBatches
+from minigrad.training.loop import (
+    EpochFigures,
+    EpochTotals,
+    Loss,
+    correct_on_device,
+    device_of_model,
+    train_epoch,
+)
+
+__all__ = ["CannotCapture", "CapturedStep", "CapturedTraining"]
+
+Array = Any
+WARM_UP = 2  # eager steps
+TOLERANCE = 1e-4  # of the largest number in an array
+
+
+class CannotCapture(MinigradError, RuntimeError):
+    """A step that cannot run as a graph; the message is the reason."""
+
+
+class CapturedStep:
+    """Training steps on a data set that lies on the device, as CUDA graphs.
+
+    Args:
+        model: on the device; training mode is switched on.
+        optimizer: SGD, Adam or AdamW of all parameters of the model. It stays true: its options may be changed
+            between epochs, and its state may be saved.
+        dataset: an `ArrayDataset` on the device.
+        batch_size: of all batches but the last.
+        loss_fn: as for `train_epoch`; without one, cross-entropy, which has a kernel of its own.
+        graphs: who captures; default: CUDA.
+
+    Raises:
+        CannotCapture: an optimizer, or parameters, that `optim/flat.py` does not know.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Any,
+        dataset: Any,
+        batch_size: int,
+        loss_fn: Loss | None = None,
+        graphs: Graphs | None = None,
+    ):
+        self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
+        self.batch_size = batch_size
+        self.device = device_of_model(model)
+        self.graphs: Graphs = CudaGraphs(self.device.index) if graphs is None else graphs
+        self.batches = ResidentBatches(dataset, batch_size)
+        self.fused = kernels.serves(backend.namespace(dataset.images))
+        xp = self.xp = backend.namespace(dataset.images)
+        capacity = -(-len(dataset) // batch_size)
+        first = next(iter(model.parameters()))
+        self.losses = xp.zeros(capacity, first.array.dtype)
+        self.correct = xp.zeros(capacity, np.float64)
+        self.mean = xp.zeros(1, first.array.dtype)
+        self.counts = xp.zeros(3, np.int64)
+        self._graphs: dict[int, Any] = {}
+        self._bind()
+
+    # 1. What the graphs are tied to ---
+
+    def _bind(self) -> None:
+        """Take over the optimizer's work; forget all graphs."""
+        reason = why_not_flat(self.optimizer)
+        if reason is not None:
+            raise CannotCapture(reason)
+        self._graphs.clear()
+        self.batches.counters[1:].fill(FlatOptimizer.steps_made(self.optimizer))
+        self.flat = FlatOptimizer(self.optimizer, self.batches.counters[1:])
+        self._structure = self.flat.structure()
+        self._bound = [*self.flat.bound(), *(b.array for b in self.model.buffers())]
+
+    def _still_bound(self) -> bool:
+        """Whether model and optimizer hold the arrays that the graphs know, and options of the same kind."""
+        now = [*self.flat.bound(), *(b.array for b in self.model.buffers())]
+        same = len(now) == len(self._bound) and all(a is b for a, b in zip(now, self._bound, strict=True))
+        return same and self.flat.structure() == self._structure
+
+    def _state(self) -> list[Array]:
+        """Everything that a step changes."""
+        buffers = [b.array for b in self.model.buffers()]
+        return [*self.flat.arrays(), *buffers, self.batches.counters, self.losses, self.correct, self.counts]
+
+    # 2. A step ---
+
+    def _step(self, size: int, table: Table, capturing: bool = False) -> None:
+        """One step with the batch that `counters` says, of `size` examples."""
+        x, labels = self.batches.gather(size)
+        outputs = self.model(Tensor(x))
+        fused = self.fused and self.loss_fn is None and _scores(outputs, x.dtype)
+        if fused:
+            self._check_classes(outputs)
+            rows = loss_kernels.cross_entropy(kernels.contiguous(outputs.array), labels)
+            gradients = walk(outputs, rows.gx, False)
+        else:
+            y = remember_range(Tensor(labels), *self.batches.dataset.label_range)
+            loss = (self.loss_fn or F.cross_entropy)(outputs, y)
+            gradients = walk(loss, seed(loss, None), False)
+        idle = self.flat.without_gradient(gradients)
+        if idle is not None:
+            raise CannotCapture(f"parameter {idle} of the optimizer gets no gradient")
+        self.flat.step(gradients, table, capturing)
+        if fused:
+            loss_kernels.finish_batch(rows, self.mean, None, self.counts)
+            self.losses[self.batches.position] = self.mean
+        else:
+            self.losses[self.batches.position] = loss.array.reshape(1)
+            self.correct[self.batches.position] = correct_on_device(outputs, y).reshape(1)
+        self.batches.counters += 1
+
+    def _check_classes(self, outputs: Tensor) -> None:
+        high, classes = self.batches.dataset.label_range[1], outputs.shape[1]
+        if high >= classes:
+            raise LabelError(
+                f"the data set has label {high}: with {classes} classes labels go from 0 to {classes - 1}"
+            )
+
+    def _make(self, size: int) -> Any:
+        """The graph for batches of `size`: warm up, capture, check."""
+        state = self._state()
+        random = backend.random.get_state()
+        table = self.flat.table()
+        with self.graphs.working():
+            before = [a.copy() for a in state]
+            try:
+                for _ in range(WARM_UP):
+                    _restore(state, before)
+                    self._step(size, table)
+                expected = [backend.to_numpy(a) for a in state]
+                _restore(state, before)
+                graph = self._capture(size, table)
+                table.upload()
+                self.graphs.launch(graph)
+                difference = _largest_difference([backend.to_numpy(a) for a in state], expected)
+            finally:
+                _restore(state, before)
+                backend.random.set_state(random)
+                self.graphs.synchronize()
+        if not difference <= TOLERANCE:
+            raise CannotCapture(f"a replay differs from the step that was captured, by {difference:.1g}")
+        return graph, table  # the graph reads the table
+
+    def _capture(self, size: int, table: Table) -> Any:
+        try:
+            return self.graphs.capture(lambda: self._step(size, table, capturing=True))
+        except Exception as error:  # CuPy and CUDA have many classes for this
+            self.graphs.synchronize()
+            raise CannotCapture(_first_line(error)) from error
+
+    # 3. An epoch ---
+
+    def epoch(self, order: np.ndarray, epoch: int = 1, drop_last: bool = False) -> EpochFigures:
+        """One pass over the examples `order`, with a step for each batch; nothing is read before the end.
+
+        Args:
+            order: numbers of examples, as many as the data set has.
+            epoch: its number, for messages.
+            drop_last: leave out a last batch that is not full.
+
+        Raises:
+            NonFiniteError: a loss that is NaN or infinite, with the number of its batch.
+            LabelError: the data set has more classes than the model.
+            CannotCapture: see above; model and optimizer are as they were.
+        """
+        self.model.train()
+        self.graphs.synchronize()  # what was done to the weights elsewhere
+        if not self._still_bound():
+            self._bind()
+        full, rest = divmod(len(order), self.batch_size)
+        sizes = [self.batch_size] * full + [rest] * (rest > 0 and not drop_last)
+        for size in dict.fromkeys(sizes):
+            if size not in self._graphs:
+                self.batches.begin(order)
+                self._graphs[size] = self._make(size)
+        totals = EpochTotals(epoch, self.optimizer)
+        with self.graphs.working():
+            self.flat.refresh()
+            self.batches.begin(order)
+            self.counts.fill(0)
+            for size in sizes:
+                self.graphs.launch(self._graphs[size][0])
+            losses, correct = backend.to_numpy(self.losses), self._read_correct(len(sizes))
+        self.flat.finished(len(sizes))
+        for buffer in self.model.buffers():
+            buffer.version[0] += 1
+        totals.add(zip(losses[: len(sizes)].tolist(), correct, strict=True), sizes)
+        return totals.figures()
+
+    def _read_correct(self, batches: int) -> list[float]:
+        """Right answers of each batch; where a kernel has added them up, all of them with the first."""
+        if self.fused and self.loss_fn is None and (counts := backend.to_numpy(self.counts))[2]:
+            return [float(counts[0])] + [0.0] * (batches - 1)
+        return backend.to_numpy(self.correct)[:batches].tolist()
+
+
+def _scores(outputs: Any, dtype: Any) -> bool:
+    """Whether the kernel for cross-entropy takes these outputs."""
+    return isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.array.dtype == dtype
+
+
+def _restore(arrays: list[Array], values: list[Array]) -> None:
+    for array, value in zip(arrays, values, strict=True):
+        array[...] = value
+
+
+def _largest_difference(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """Over all arrays: the largest difference, in units of the largest number of its array (at least 1e-3)."""
+    worst = 0.0
+    for a, b in zip(found, expected, strict=True):
+        if a.size:
+            scale = max(1e-3, float(np.abs(b).max()))
+            difference = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a.astype(np.float64) - b))
+            worst = max(worst, float(difference.max() / scale), key=lambda v: (v != v, v))
+    return worst
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+class CapturedTraining:
+    """`train_epoch` for a run: with captured steps where there can be any, and otherwise as it is.
+
+    Args:
+        model, loader, optimizer, loss_fn: as for `train_epoch`.
+        say: is told once why steps are not captured, if a GPU is there.
+        graphs: who captures; default: CUDA on a CUDA device, nobody elsewhere.
+
+    Attributes:
+        reason: why steps are not captured; None as long as they are.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loader: Any,
+        optimizer: Any,
+        loss_fn: Loss | None = None,
+        say: Callable[[str], None] = print,
+        graphs: Graphs | None = None,
+    ):
+        self.model, self.loader, self.optimizer, self.loss_fn = model, loader, optimizer, loss_fn
+        self.say, self.graphs = say, graphs
+        self.step: CapturedStep | None = None
+        self.reason: str | None = None
+        if graphs is None and device_of_model(model).type != "cuda":
+            self.reason = "the model is not on a GPU"  # nobody has to be told
+        elif getattr(loader, "resident", None) is None or loader.collate_fn or loader.transform:
+            self._give_up("the loader does not keep its data set on the device")
+
+    def _give_up(self, reason: str) -> None:
+        self.reason = reason
+        self.say(f"steps run one kernel at a time and not as a CUDA graph: {reason}")
+
+    def epoch(
+        self, epoch: int = 1, on_batch: Callable[[int, EpochFigures], None] | None = None
+    ) -> EpochFigures:
+        """One pass over the loader. With captured steps `on_batch` is called once, at the end."""
+        if self.reason is None:
+            order = self.loader.draw_order()
+            try:
+                if self.step is None:
+                    self.step = CapturedStep(
+                        self.model,
+                        self.optimizer,
+                        self.loader.resident,
+                        self.loader.batch_size,
+                        self.loss_fn,
+                        self.graphs,
+                    )
+                figures = self.step.epoch(order, epoch, self.loader.drop_last)
+            except CannotCapture as error:
+                self.step = None
+                self._give_up(str(error))
+                return self._eager(self.loader.in_order(order), epoch, on_batch)
+            if on_batch is not None:
+                on_batch(len(self.loader), figures)
+            return figures
+        return self._eager(self.loader, epoch, on_batch)
+
+    def _eager(self, batches: Any, epoch: int, on_batch: Any) -> EpochFigures:
+        return train_epoch(self.model, batches, self.optimizer, self.loss_fn, epoch=epoch, on_batch=on_batch)
