@@ -31,6 +31,10 @@ train: .venv/.minigrad ## train the batch-normalised LeNet (MODEL=..., ARGS="--e
 test: .venv/.extra-test ## run the tests (ARGS="-k conv")
 	@$(PY) -m pytest $(ARGS)
 
+.PHONY: experiments
+experiments: .venv/.minigrad ## what batch norm does, measured again (about an hour; ARGS="--quick" for a look)
+	@$(PY) -m minigrad.experiments all $(ARGS)
+
 # What developers run -----------------------------------------------------------------------------------
 
 .PHONY: check

@@ -27,7 +27,7 @@ import numpy as np
 from minigrad.data.files import atomic_path
 from minigrad.errors import ArgumentError, DataError
 
-__all__ = ["NotebookDisplay", "curves", "images", "new_figure", "pyplot", "save", "set_axes", "svg"]
+__all__ = ["NotebookDisplay", "band", "curves", "images", "new_figure", "pyplot", "save", "set_axes", "svg"]
 
 Figure = Any  # matplotlib.figure.Figure; naming it would import matplotlib
 Axes = Any
@@ -208,7 +208,38 @@ def _notebook_shell() -> Any:
     return shell if hasattr(shell, "kernel") else None
 
 
-# 3. For drawing by hand ---
+# 3. Figures of the experiments ---
+
+
+def band(
+    axes: Axes,
+    x: Any,
+    curves: Any,
+    label: str,
+    color: str,
+    line: str = "-",
+    marker: str = "",
+) -> None:
+    """The mean of several curves as a line, and a band from the smallest to the largest value.
+
+    Args:
+        x: (points,).
+        curves: (curves, points), for instance one for each seed.
+
+    >>> axes = new_figure().subplots()
+    >>> band(axes, [1, 2], [[0.5, 0.7], [0.7, 0.9]], "two seeds", "tab:blue")
+    >>> axes.get_lines()[0].get_ydata().round(2).tolist()
+    [0.6, 0.8]
+    """
+    curves = np.asarray(curves, dtype=np.float64)
+    axes.plot(x, curves.mean(axis=0), line, color=color, marker=marker, markersize=4, label=label)
+    if len(curves) > 1:
+        low, high = curves.min(axis=0), curves.max(axis=0)
+        axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+    axes.grid(alpha=0.3)
+
+
+# 4. For drawing by hand ---
 
 
 def pyplot() -> Any:

@@ -27,6 +27,7 @@ from minigrad.experiments.study import Experiment
 __all__ = ["page", "write_page"]
 
 FIGURES = "figures/results"  # below the documentation's folder
+LARGE = 300_000  # bytes; a page with sixteen of them would load slowly
 VERDICTS = {True: "held", False: "did not hold", None: "in part"}
 
 TOP = """% Written by `python -m minigrad.experiments report`; what is edited here is lost.
@@ -51,7 +52,10 @@ def write_page(out_dir: str | os.PathLike[str], docs: str | os.PathLike[str]) ->
     summaries = read_summaries(source)
     make_folder(target / FIGURES)
     for name in summaries:
-        write_text(target / FIGURES / f"{name}.svg", (source / f"{name}.svg").read_text(encoding="utf-8"))
+        picture = (source / f"{name}.svg").read_text(encoding="utf-8")
+        write_text(target / FIGURES / f"{name}.svg", picture)
+        if len(picture) > LARGE:
+            print(f"{name}.svg has {len(picture) // 1000} kB, more than {LARGE // 1000}: draw fewer points")
     path = target / "results.md"
     write_text(path, page(summaries))
     missing = [name for name in registry.names() if name not in summaries]

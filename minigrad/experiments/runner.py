@@ -20,7 +20,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +112,15 @@ def run(
         seconds += done["seconds"]
         timings |= done["timings"]
         used |= done["data"]
-    table = Table(rows)
+    table = Table(rows, timings)
+    stand_in = data_note(used)
     findings = experiment.judge(recipe, table)
+    findings = replace(findings, verdict=findings.verdict + stand_in)
     files = tuple(folder / f"{experiment.name}.{ending}" for ending in ("csv", "json", "png", "svg"))
     write_csv(files[0], table)
     figure = experiment.draw(recipe, table, findings)
+    if stand_in:
+        figure.text(0.99, 0.01, stand_in.strip(), ha="right", va="bottom", fontsize=7)
     plot.save(figure, files[2])
     plot.save(figure, files[3])
     summary = _summary(experiment, recipe, quick, cases, findings, used, seconds, timings)
@@ -249,6 +253,19 @@ def seeds(recipe: Any, cases: Iterable[Case]) -> list[int]:
     return found or [int(seed) for seed in listed]
 
 
+def data_note(used: Mapping[str, str]) -> str:
+    """What a verdict has to add if the pictures were not those that were asked for.
+
+    >>> data_note({"mnist": "mnist"}), data_note({"mnist": "garments"})
+    ('', ' [measured with garments, not mnist: numbers are not comparable]')
+    """
+    missing = [asked for asked, got in used.items() if asked != got]
+    if not missing:
+        return ""
+    stand_ins = dict.fromkeys(used[asked] for asked in missing)
+    return f" [measured with {', '.join(stand_ins)}, not {', '.join(missing)}: numbers are not comparable]"
+
+
 def _json_value(value: Any) -> Any:
     """NumPy's numbers as Python's, all the way down."""
     if isinstance(value, Mapping):
@@ -282,6 +299,6 @@ def findings_lines(findings: Findings) -> list[str]:
         (name, show(findings.measured.get(name, "")), show(findings.published.get(name, "")))
         for name in names
     ]
-    widths = [max(len(row[column]) for row in table) for column in range(2)]
+    widths = [min(max(len(row[column]) for row in table), 56) for column in range(2)]
     lines = [f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in table]
     return [*lines, f"verdict: {findings.verdict}"]

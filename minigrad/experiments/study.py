@@ -47,6 +47,10 @@ class Case:
 class Table:
     """Rows, each a dict of str, int or float; rows of different kinds may lack one another's columns.
 
+    Attributes:
+        rows: as they are in the CSV file.
+        timings: seconds by name, from `Context.time`; not in the CSV file, for they differ from run to run.
+
     >>> table = Table([{"bn": True, "acc": 0.9}, {"bn": False, "acc": 0.7}, {"bn": True, "acc": 0.8}])
     >>> table.where(bn=True).column("acc").tolist()
     [0.9, 0.8]
@@ -54,8 +58,11 @@ class Table:
     [(True, 2), (False, 1)]
     """
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self, rows: Iterable[Mapping[str, Any]] = (), timings: Mapping[str, float] | None = None
+    ) -> None:
         self.rows: list[Row] = [dict(row) for row in rows]
+        self.timings: dict[str, float] = dict(timings or {})
 
     def where(self, **equal: Any) -> Table:
         """The rows whose columns have these values; a row without the column does not match."""
