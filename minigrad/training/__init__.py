@@ -7,11 +7,12 @@
     training.population_statistics(model, loader)
     training.run(training.Settings("lenet_bn", epochs=2))
 
-Reading order: `loop.py`, `population.py`; then for a run `settings.py` with `editions.py`, `recorder.py` (its
-files), `report.py` (what is printed), `result.py`, `setup.py`, `evaluation.py`, and `runner.py`, which joins
-them.
+Reading order: `loop.py` with `readings.py`, `population.py`; for a GPU `captured.py` with `batches.py`; then for a
+run `settings.py` with `editions.py`, `recorder.py` (its files), `report.py` (what is printed), `result.py`,
+`setup.py`, `evaluation.py`, and `runner.py`, which joins them.
 """
 
+from minigrad.training.captured import CannotCapture, CapturedStep, CapturedTraining
 from minigrad.training.editions import EDITIONS, Edition
 from minigrad.training.evaluation import Evaluation, evaluate_weights
 from minigrad.training.loop import EpochFigures, evaluate, train_epoch
@@ -25,6 +26,9 @@ from minigrad.training.settings import Settings
 __all__ = [
     "EDITIONS",
     "BarReport",
+    "CannotCapture",
+    "CapturedStep",
+    "CapturedTraining",
     "Edition",
     "EpochFigures",
     "EpochRow",

@@ -8,7 +8,8 @@
 Everything random is drawn from one generator, which the seed starts: the weights first, then the order of the
 examples, epoch by epoch. After each epoch the folder has the weights and all that is needed to go on, so
 Ctrl-C, an error or a power cut loses one epoch at most, and a resumed run continues bit for bit (on the CPU).
-A compiled run gives the same bits with any number of threads, see `threads_of_run` in `setup.py`.
+A compiled run gives the same bits with any number of threads, see `threads_of_run` in `setup.py`. On a GPU its
+steps are CUDA graphs, see `captured.py`.
 
 Reading order: `setup.py`, what is done before; here the two public functions, then the training.
 """
@@ -28,6 +29,7 @@ from minigrad import checkpoint, data, optim, plot
 from minigrad._version import __version__
 from minigrad.errors import ArgumentError, CheckpointError, MinigradError
 from minigrad.nn.module import Module
+from minigrad.training.captured import CapturedTraining
 from minigrad.training.evaluation import with_population
 from minigrad.training.loop import EpochFigures, evaluate, train_epoch
 from minigrad.training.recorder import EpochRow, RunFolder, check_writable
@@ -135,6 +137,11 @@ class _Job:
         self.device = device_of_settings(settings)
         self.train_loader = make_loader(bundle.train, settings, self.device, shuffle=True)
         self.test_loader = make_loader(bundle.test, settings, self.device)
+        self.captured: CapturedTraining | None = None  # on a GPU a step is one CUDA graph
+        if settings.compile and self.device.type != "cpu":
+            self.captured = CapturedTraining(
+                model, self.train_loader, optimizer, say=lambda line: report.lines([line])
+            )
         self.result = Result(settings, model, str(self.device), bundle.name, bundle.title, folder.path)
         self.started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.within_epoch = False  # the weights are not those of the last row of the history
@@ -172,9 +179,14 @@ class _Job:
     def _epoch(self, epoch: int) -> None:
         self.report.epoch_started(epoch, self.epochs, len(self.train_loader))
         self.within_epoch = True
-        figures = train_epoch(
-            self.model, self.train_loader, self.optimizer, epoch=epoch, on_batch=self.report.batch
-        )
+        # a report that shows no progress lets the figures of the batches stay on the GPU
+        on_batch = None if type(self.report).batch is Report.batch else self.report.batch
+        if self.captured is not None:
+            figures = self.captured.epoch(epoch, on_batch)
+        else:
+            figures = train_epoch(
+                self.model, self.train_loader, self.optimizer, epoch=epoch, on_batch=on_batch
+            )
         test_acc = evaluate(self.model, self.test_loader)
         row = self._row(epoch, figures, test_acc)
         self.result.history.append(row)

@@ -3,6 +3,8 @@
 Each test runs twice: with the generic operations, and with the CUDA kernels where there is a C++ compiler.
 """
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -12,8 +14,16 @@ from minigrad.data import ArrayDataset, Compose, DataLoader, Normalize, ToFloat
 from minigrad.errors import LabelError, NonFiniteError
 from minigrad.kernels.cuda import module
 from minigrad.optim.flat import why_not_flat
-from minigrad.training import train_epoch
-from minigrad.training.captured import CannotCapture, CapturedStep, CapturedTraining
+from minigrad.training import (
+    CannotCapture,
+    CapturedStep,
+    CapturedTraining,
+    Settings,
+    resume,
+    run,
+    runner,
+    train_epoch,
+)
 from tests import strict
 from tests.kernels.cuda.emulator import COMPILER
 from tests.strict.capture import StrictGraphs, StrictLauncher
@@ -348,6 +358,32 @@ def test_a_parameter_without_gradient():
     training, *_, said = captured(model=model)
     training.epoch()
     assert "parameter 2 of the optimizer gets no gradient" in said[0]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_whole_run_on_a_device(tmp_path, monkeypatch, compiled):
+    """The trainer: the same figures as on the CPU, files, resuming; --no-compile runs without graphs."""
+    graphs = StrictGraphs()
+    monkeypatch.setattr(runner, "CapturedTraining", functools.partial(CapturedTraining, graphs=graphs))
+    common = {
+        "model": "mlp_bn",
+        "dataset": "garments",
+        "limit": 60,
+        "batch_size": 25,
+        "lr": 0.05,
+        "plot": False,
+    }
+    runs = {}
+    for device in ("cpu", "strict"):
+        settings = Settings(
+            **common, epochs=2, device=device, output=str(tmp_path / device), compile=compiled
+        )
+        runs[device] = run(settings)
+    for here, there in zip(runs["cpu"].history, runs["strict"].history, strict=True):
+        assert there.train_loss == pytest.approx(here.train_loss, rel=1e-3)
+        assert there.test_acc == pytest.approx(here.test_acc, abs=0.05)
+    assert bool(graphs.captured) == compiled
+    assert len(resume(runs["strict"].folder, epochs=3).history) == 3
 
 
 def test_on_the_cpu_nothing_is_said(capsys):
