@@ -201,7 +201,7 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
     left.set(
         xlabel="training step", ylabel="test accuracy", xscale="log", ylim=(0.7, 1), title="(a) accuracy"
     )
-    left.legend(frameon=False, loc="lower right")
+    left.legend(frameon=False, loc="upper left")
     for axes, bn, letter in ((middle, False, "b"), (right, True, "c")):
         found = table.where(what="step", bn=bn, seed=recipe.seeds[0])
         for name, style in (("p85", "--"), ("p50", "-"), ("p15", "-.")):

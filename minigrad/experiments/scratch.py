@@ -184,15 +184,13 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
         losses = table.where(kind="epoch", layer=layer, seed=recipe.seed).column("train_loss")
         colour, marker = {"built-in": ("tab:blue", "o"), "scratch": ("tab:orange", "s")}[layer]
         left.plot(epochs, losses, style, color=colour, marker=marker, markersize=4, label=layer)
-    left.set(xlabel="epoch", ylabel="training loss", title="same weights at the start, same batches")
+    left.set(xlabel="epoch", ylabel="training loss", title="same start, same batches")
     left.legend(frameon=False)
     for name, marker, colour in (("gamma", "o", "tab:blue"), ("beta", "^", "tab:orange")):
         pair = [parameters(recipe, table, layer, name) for layer in MODELS]
         middle.plot(pair[0], pair[1], marker, color=colour, linestyle="", label=name)
     middle.axline((0, 0), slope=1, color="gray", linewidth=1)
-    middle.set(
-        xlabel="from scratch", ylabel="built-in", title="gamma and beta of the first layer, at the end"
-    )
+    middle.set(xlabel="from scratch", ylabel="built-in", title="first layer, after training")
     middle.legend(frameon=False)
     speed = speeds(recipe, table)
     bars = right.bar(
