@@ -92,20 +92,24 @@ def work(dtype: str) -> None:
 KEPT: list[np.ndarray] = []
 
 
-@pytest.fixture(scope="module", params=DTYPES)
-def starts(request: Any) -> dict[str, Start]:
-    """What each kernel was started with."""
+def record(dtype: str) -> dict[str, Start]:
+    """What `work` starts each kernel with."""
     recorder, usual = Recorder(), (module.tile_for, conv.weight_tile)
     before = module.set_launcher(recorder)
     try:
         for tile in module.TILES:
             module.tile_for = lambda rows, columns, tile=tile: tile
             conv.weight_tile = lambda s, tile=tile: tile
-            work(request.param)
+            work(dtype)
     finally:
         module.tile_for, conv.weight_tile = usual
         module.set_launcher(before)
     return recorder.starts
+
+
+@pytest.fixture(scope="module", params=DTYPES)
+def starts(request: Any) -> dict[str, Start]:
+    return record(request.param)
 
 
 def rerun(name: str, start: Start, order: str, skip: int | None = None) -> tuple[list[bytes], set[int]]:
