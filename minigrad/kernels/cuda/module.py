@@ -57,7 +57,7 @@ ACTIVATIONS = {"identity": 0, "relu": 1, "sigmoid": 2, "tanh": 3}  # as in commo
 REALS = {"float32": "float", "float64": "double"}
 OPTIONS = ("--std=c++17",)  # no fast math: exp and division keep their accuracy
 POINTERS = {"unsigned char": "uint8", "int": "int32", "long long": "int64", "double": "float64"}
-NULL = np.uint64(0)
+NULL = np.uint64(0)  # 8 bytes of 0; None would arrive as another address (CuPy's issue 9046)
 
 
 # 1. The text -------------------------------------------------------------------------------------------------
