@@ -193,14 +193,14 @@ def judge(recipe: Recipe, table: Table) -> Findings:
     conv_alone = best(recipe, table, "convolutional", 1)[1].mean() if 1 in recipe.batches else float("nan")
     published = {
         "accuracy, dense, batch 1": "nothing is learned: each hidden unit is 0",
-        "noise of the mean, dense: slope": "-0.5 for independent examples",
+        "noise of the mean, dense: slope": "-0.5 by the formula for independent examples",
         "best batch": "moderate, 50 to 100 (the tutorial)",
     }
     measured["best batch"] = f"{top['dense']} dense, {top['convolutional']} convolutional"
     verdict = (
         f"{word}: batches of one give the dense network {alone.mean():.2f}, chance is 0.10 (the convolutional "
         f"one, which averages over pixels, {conv_alone:.2f}); noise falls with the batch to the power "
-        f"{slopes['dense']:.2f} (dense; published -0.5) and {slopes['convolutional']:.2f} (convolutional); best batch "
+        f"{slopes['dense']:.2f} (dense; the formula says -0.5) and {slopes['convolutional']:.2f} (convolutional); best batch "
         f"{measured['best batch']}"
     )
     return Findings(measured, published, held, verdict)
