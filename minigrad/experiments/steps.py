@@ -9,7 +9,8 @@ sigmoids the network does not train at all without batch norm, and reaches 69.8 
 Here all of it is smaller: two Inception blocks of 32 channels, Fashion-MNIST at 14 x 14 pixels, batches of 32 as
 in the paper, SGD with momentum 0.9, learning rates that decay exponentially to a twentieth. The baseline's rate,
 0.1, was chosen for the baseline alone: of 0.003, 0.01, 0.03, 0.1 and 0.3 it gave the best accuracy without batch
-norm. The paper's side changes (no dropout, less weight decay, faster decay of the rate) have no counterpart.
+norm in trials with one seed (1500 steps, 1000 for 0.3). It is as high as the baseline bears, so thirty times as much
+is a harder test than the paper's. The paper's side changes (no dropout, less weight decay, faster decay of the rate) have no counterpart.
 
 Test accuracy is measured during training with population statistics of some training pictures, because moving
 averages lag behind at high rates (see `prediction`). "Steps to the baseline's best" is the first measurement at
@@ -51,8 +52,8 @@ class Recipe:
     test: int = 3000
     population: int = 1024  # training pictures for the population statistics
     channels: int = 8  # of each of a block's four branches
-    steps: int = 2400
-    every: int = 100  # steps between measurements
+    steps: int = 1600
+    every: int = 80  # steps between measurements
     batch: int = 32
     rate: float = 0.1
     decay: float = 0.05  # the rate at the end, as a share of that at the start
@@ -275,7 +276,7 @@ EXPERIMENT = Experiment(
     "five times the rate; thirty times the rate ends higher; sigmoids train with it and not without.",
     source="Ioffe and Szegedy 2015, section 4.2, Figures 2 and 3",
     full=Recipe(),
-    quick=Recipe(train=2000, test=500, population=256, channels=4, steps=150, every=30, seeds=(0,)),
+    quick=Recipe(train=2000, test=500, population=256, channels=4, steps=90, every=15, seeds=(0,)),
     cases=cases,
     measure=measure,
     judge=judge,
