@@ -10,8 +10,8 @@ Two parts, each with the statistics inside the gradient and outside of it (`deta
 
 1. The argument itself. All weights are frozen, only the biases in front of one normalisation are trained, by
    gradient descent over one fixed set of pictures, which stands for the training data.
-2. A network that learns with all its weights, three normalised layers deep, in mini-batches, at two learning rates. In a
-   first trial at 0.5 the network did not blow up, so 2.0 was added; both are shown.
+2. A network that learns with all its weights, three normalised layers deep, in mini-batches, at two learning rates.
+   In a first trial at 0.5 the network did not blow up, so 2.0 was added; both are shown.
 
 Both with centring only, and with division by the standard deviation too.
 
