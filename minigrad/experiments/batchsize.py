@@ -200,8 +200,8 @@ def judge(recipe: Recipe, table: Table) -> Findings:
     verdict = (
         f"{word}: batches of one give the dense network {alone.mean():.2f}, chance is 0.10 (the convolutional "
         f"one, which averages over pixels, {conv_alone:.2f}); noise falls with the batch to the power "
-        f"{slopes['dense']:.2f} (dense; the formula says -0.5) and {slopes['convolutional']:.2f} (convolutional); best batch "
-        f"{measured['best batch']}"
+        f"{slopes['dense']:.2f} (dense; the formula says -0.5) and {slopes['convolutional']:.2f} (convolutional); "
+        f"best batch {measured['best batch']}"
     )
     return Findings(measured, published, held, verdict)
 
