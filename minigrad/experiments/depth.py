@@ -43,7 +43,7 @@ class Recipe:
     test_pictures: int = 2000
     depths: tuple[int, ...] = (10, 20, 56, 110)
     channels: int = 8
-    steps: int = 400
+    steps: int = 300
     batch: int = 32
     rate: float = 0.03  # 0.003 and 0.01 are worse for 10 layers without batch norm
     momentum: float = 0.9

@@ -8,7 +8,7 @@ Measured with houses made by code: nine features in the units in which people gi
 of thousands (square feet of the lot, income of the district), and a price that depends on them and on chance. A
 network with two hidden layers of 64 ReLUs learns the logarithm of the price, by plain gradient descent, from raw
 features, from standardised ones (mean and deviation of the training set), and from raw ones with batch norm as
-its first layer. No rate suits all, so each is trained at rates from 1e-9 to 1, and its best counts.
+its first layer. No rate suits all, so each is trained at rates from 1e-10 to 1, and its best counts.
 
 The error is that of the logarithm, as in the Kaggle competition of the source: 0.1 means about 10 % of the price. The
 part of the price that is chance is known here, and so is the error of always guessing the mean; both are drawn.
@@ -44,8 +44,8 @@ class Recipe:
     steps: int = 800
     batch: int = 64
     rates: tuple[float, ...] = tuple(
-        float(f"{10.0 ** (k / 2):.1g}") for k in range(-18, 1)
-    )  # 1e-9, 3e-9, ... 1
+        float(f"{10.0 ** (k / 2):.1g}") for k in range(-20, 1)
+    )  # 1e-10, 3e-10, ... 1
     every: int = 40
     seeds: tuple[int, ...] = (0, 1, 2)
 
