@@ -66,6 +66,17 @@ parity: .venv/.torch ## compare with PyTorch (TORCH=... chooses the release)
 bench: .venv/.torch ## minigrad and PyTorch side by side; writes docs/benchmarks/cpu.md (15 to 20 minutes)
 	@$(PY) -m benchmarks.cpu $(ARGS)
 
+# Both use a Python that has CuPy (and PyTorch) already, and install nothing.
+GPU_PYTHON ?= python3
+
+.PHONY: test-gpu
+test-gpu: ## compare with the CPU on a GPU; writes docs/benchmarks/gpu.md (GPU_PYTHON=..., within 8 minutes)
+	@$(GPU_PYTHON) -m benchmarks.gpu_check $(ARGS)
+
+.PHONY: bench-gpu
+bench-gpu: ## minigrad and PyTorch on a GPU; writes docs/benchmarks/gpu.md (GPU_PYTHON=..., within 8 minutes)
+	@$(GPU_PYTHON) -m benchmarks.gpu $(ARGS)
+
 .PHONY: coverage
 coverage: .venv/.extra-test ## the lines that no test reaches
 	@$(PY) -m coverage run -m pytest -q $(ARGS)

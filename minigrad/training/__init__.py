@@ -7,12 +7,14 @@
     training.population_statistics(model, loader)
     training.run(training.Settings("lenet_bn", epochs=2))
 
-Reading order: `loop.py` with `readings.py`, `population.py`; for a GPU `captured.py` with `batches.py`; then for a
+Reading order: `loop.py` with `readings.py`, `population.py`; for a GPU `captured.py` with `batches.py` and
+`captured_evaluation.py`; then for a
 run `settings.py` with `editions.py`, `recorder.py` (its files), `report.py` (what is printed), `result.py`,
 `setup.py`, `evaluation.py`, and `runner.py`, which joins them.
 """
 
 from minigrad.training.captured import CannotCapture, CapturedStep, CapturedTraining
+from minigrad.training.captured_evaluation import CapturedEvaluation
 from minigrad.training.editions import EDITIONS, Edition
 from minigrad.training.evaluation import Evaluation, evaluate_weights
 from minigrad.training.loop import EpochFigures, evaluate, train_epoch
@@ -27,6 +29,7 @@ __all__ = [
     "EDITIONS",
     "BarReport",
     "CannotCapture",
+    "CapturedEvaluation",
     "CapturedStep",
     "CapturedTraining",
     "Edition",

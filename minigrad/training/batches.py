@@ -47,8 +47,8 @@ class ResidentBatches:
         return self.counters[:1]
 
     def begin(self, order: np.ndarray) -> None:
-        """Start an epoch."""
-        self.order.set(np.ascontiguousarray(order, np.int64))
+        """Start an epoch, over all examples or fewer."""
+        self.order[: len(order)].set(np.ascontiguousarray(order, np.int64))
         self.position.fill(0)
 
     def gather(self, size: int) -> tuple[Array, Array]:
