@@ -228,9 +228,15 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
     left.set_title("Accuracy against depth (faint: each seed)")
     left.set_xticks(recipe.depths, [str(depth) for depth in recipe.depths])
     left.minorticks_off()
-    left.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 0.1))
+    left.legend(frameon=False, loc="upper center", ncols=2)
+    lost = [
+        name
+        for (shortcut, bn), name in KINDS.items()
+        if table.where(what="diverged", depth=deepest, shortcut=shortcut, bn=bn).column("value").any()
+    ]
+    title = f"{deepest} layers, each seed" + (f" (diverged: {'; '.join(lost)})" if lost else "")
     right.axhline(np.log(10), color="gray", linewidth=0.8, linestyle=":")
-    right.set(xlabel="step", ylabel="training loss", ylim=(0, 3.5), title=f"{deepest} layers, each seed")
+    right.set(xlabel="step", ylabel="training loss", ylim=(0, 3.5), title=title)
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.suptitle("Deep networks with and without shortcuts and batch norm")
