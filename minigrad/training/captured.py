@@ -12,7 +12,7 @@ list. What changes from step to step lies on the device, where the kernels find 
 
 `CapturedStep` makes the graphs, one for full batches and one for the short last batch. Each is made in this way:
 
-1. warm up: two eager steps, which compile kernels and fill the graph's memory pool; then all is put back;
+1. warm up: a few eager steps, which compile kernels and fill the graph's memory pool; then all is put back;
 2. capture;
 3. check: one replay from the old state has to give what the eager step gave; then all is put back again.
 
@@ -22,6 +22,7 @@ a `CannotCapture` with the reason. `CapturedTraining` then goes on with `train_e
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,7 @@ from minigrad.training.loop import (
 __all__ = ["CannotCapture", "CapturedStep", "CapturedTraining"]
 
 Array = Any
-WARM_UP = 2  # eager steps
+WARM_UP = 3  # eager steps
 TOLERANCE = 1e-4  # of the largest number in an array
 
 
@@ -158,11 +159,10 @@ class CapturedStep:
                 f"the data set has label {high}: with {classes} classes labels go from 0 to {classes - 1}"
             )
 
-    def _make(self, size: int) -> Any:
-        """The graph for batches of `size`: warm up, capture, check."""
+    def _make(self, size: int, table: Table) -> Any:
+        """The graph for batches of `size`: warm up, capture, check. Nothing made in here may be kept: see `epoch`."""
         state = self._state()
         random = backend.random.get_state()
-        table = self.flat.table()
         with self.graphs.working():
             before = [a.copy() for a in state]
             try:
@@ -171,8 +171,10 @@ class CapturedStep:
                     self._step(size, table)
                 expected = [backend.to_numpy(a) for a in state]
                 _restore(state, before)
+                gc.collect()  # arrays that nobody uses go back to the pool
                 graph = self._capture(size, table)
                 table.upload()
+                _restore(state, before)
                 self.graphs.launch(graph)
                 difference = _largest_difference([backend.to_numpy(a) for a in state], expected)
             finally:
@@ -184,11 +186,16 @@ class CapturedStep:
         return graph, table  # the graph reads the table
 
     def _capture(self, size: int, table: Table) -> Any:
-        try:
-            return self.graphs.capture(lambda: self._step(size, table, capturing=True))
-        except Exception as error:  # CuPy and CUDA have many classes for this
-            self.graphs.synchronize()
-            raise CannotCapture(_first_line(error)) from error
+        """Capture a step; a second time if the first one fails, since the pool may have to settle down."""
+        for attempt in (1, 2):
+            try:
+                return self.graphs.capture(lambda: self._step(size, table, capturing=True))
+            except Exception as error:  # CuPy and CUDA have many classes for this
+                self.graphs.synchronize()
+                if attempt == 2:
+                    raise CannotCapture(_first_line(error)) from error
+                self._step(size, table)  # one more to warm up; the state is put back afterwards
+        raise AssertionError
 
     # 3. An epoch ---
 
@@ -206,15 +213,19 @@ class CapturedStep:
             CannotCapture: see above; model and optimizer are as they were.
         """
         self.model.train()
-        self.graphs.synchronize()  # what was done to the weights elsewhere
         if not self._still_bound():
             self._bind()
+        self.graphs.synchronize()  # the graphs' stream does not wait for what was done to arrays on another one
         full, rest = divmod(len(order), self.batch_size)
         sizes = [self.batch_size] * full + [rest] * (rest > 0 and not drop_last)
         for size in dict.fromkeys(sizes):
             if size not in self._graphs:
-                self.batches.begin(order)
-                self._graphs[size] = self._make(size)
+                table = (
+                    self.flat.table()
+                )  # not from the graphs' pool, whose free memory other graphs write into
+                with self.graphs.working():
+                    self.batches.begin(order)
+                    self._graphs[size] = self._make(size, table)
         totals = EpochTotals(epoch, self.optimizer)
         with self.graphs.working():
             self.flat.refresh()

@@ -24,15 +24,20 @@ class StrictGraphs:
     Attributes:
         captured: the tapes, in order.
         launched: how often a tape was played.
+        depth: how many `working()` blocks we are in.
     """
 
     def __init__(self) -> None:
         self.captured: list[tape.Tape] = []
-        self.launched = 0
+        self.launched = self.depth = 0
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        yield
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
 
     def capture(self, function: Callable[[], Any]) -> tape.Tape:
         with tape.recording() as recorded:

@@ -13,7 +13,7 @@ from minigrad import models, nn, optim
 from minigrad.data import ArrayDataset, Compose, DataLoader, Normalize, ToFloat
 from minigrad.errors import LabelError, NonFiniteError
 from minigrad.kernels.cuda import module
-from minigrad.optim.flat import why_not_flat
+from minigrad.optim.flat import FlatOptimizer, why_not_flat
 from minigrad.training import (
     CannotCapture,
     CapturedStep,
@@ -24,6 +24,7 @@ from minigrad.training import (
     runner,
     train_epoch,
 )
+from minigrad.training.batches import ResidentBatches
 from tests import strict
 from tests.kernels.cuda.emulator import COMPILER
 from tests.strict.capture import StrictGraphs, StrictLauncher
@@ -169,6 +170,29 @@ def test_an_epoch_waits_once_for_each_array_that_is_read():
     training.epoch(2)
     assert strict.counts.synchronisations <= 3  # losses, right answers
     assert strict.counts.uploads == 1  # the order
+
+
+def test_what_is_kept_is_not_from_the_graphs_pool(monkeypatch):
+    """What a graph had in the pool is free again after the capture, and each replay writes into it. An array that
+    is kept must not lie there; what a step writes, on the other hand, must be made there."""
+    training, _, made, _ = captured("SGD, all options")
+    depths = {"table": [], "__init__": [], "begin": [], "step": []}
+    for kind, name in ((FlatOptimizer, "table"), (FlatOptimizer, "__init__"), (FlatOptimizer, "step"),
+                       (ResidentBatches, "begin")):  # fmt: skip
+        original = getattr(kind, name)
+
+        def noted(self, *args, name=name, original=original, **options):
+            depths[name].append(training.graphs.depth)
+            return original(self, *args, **options)
+
+        monkeypatch.setattr(kind, name, noted)
+    training.epoch(1)
+    made.param_groups[0]["momentum"] = 0.0
+    made.param_groups[0]["nesterov"] = False
+    training.epoch(2)
+    assert set(depths["table"]) == set(depths["__init__"]) == {0}
+    assert min(depths["step"]) >= 1  # eager steps fill the pool
+    assert set(depths["begin"]) == {1}  # on the stream that the kernels follow on
 
 
 def test_a_changed_learning_rate_reaches_the_graph():
