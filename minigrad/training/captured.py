@@ -223,6 +223,7 @@ class CapturedStep:
                 table = (
                     self.flat.table()
                 )  # not from the graphs' pool, whose free memory other graphs write into
+                self.graphs.synchronize()
                 with self.graphs.working():
                     self.batches.begin(order)
                     self._graphs[size] = self._make(size, table)
