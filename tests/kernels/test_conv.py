@@ -1,4 +1,4 @@
-"""The pieces of the fast convolution: windows, their reverse, tiled weights. Oracles are loops."""
+"""The pieces of the fast convolution: strips, products, gradients. Oracles are loops."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,112 +10,131 @@ from hypothesis import strategies as st
 
 from minigrad.kernels.cpu.conv import (
     Plan,
-    col2im,
-    fold_weight,
-    im2col,
+    convolve,
     make_plan,
     padded_batch_last,
-    tile_weight,
+    pieces,
+    strips,
+    weight_gradient,
+    x_gradient,
 )
 from tests import oracles
 from tests.kernels.support import seeds, some
 from tests.nn.support import ordered, orders
 
+N = 6  # examples; groups of 1, 2, 3 or 6
+
 
 @st.composite
 def plans(draw: Any) -> Plan:
-    """Plans of small convolutions, with tiles of one or four outputs."""
+    """Plans of small convolutions, with and without pooling, of one or several groups."""
     kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     padding = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    pooled = draw(st.booleans())
     outputs = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    if pooled:
+        outputs = (2 * outputs[0], 2 * outputs[1])
     picture = []
     for k, s, p, n in zip(kernel, stride, padding, outputs, strict=True):
         picture.append(max(1, (n - 1) * s + k + draw(st.integers(0, s - 1)) - 2 * p))
-    C, O = draw(st.integers(1, 3)), draw(st.integers(1, 4))
-    plan = make_plan((C, *picture), (O, C, *kernel), stride, padding, False, 8)
-    if draw(st.booleans()):
-        return replace(plan, tile=(1, 1))
-    even = plan.P % 2 == plan.Q % 2 == 0
-    return replace(plan, tile=(2, 2)) if even else plan
+    C, O = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 4, 9]))
+    plan = make_plan((C, *picture), (O, C, *kernel), stride, padding, pooled, 8, N)
+    if pooled and (plan.P % 2 or plan.Q % 2):  # a small picture with much padding
+        plan = make_plan((C, *picture), (O, C, *kernel), stride, padding, False, 8, N)
+    group = draw(st.sampled_from([1, 2, 3, 6]))
+    return replace(plan, group=group, shard=group)
 
 
-def padded(plan: Plan, seed: int, n: int = 2) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((plan.C, plan.H, plan.W, n))
+def padded(plan: Plan, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((plan.C, plan.H, plan.W, N))
+
+
+def weights(plan: Plan, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed + 1).standard_normal((plan.O, plan.C, plan.K, plan.L))
+
+
+def in_order(z: np.ndarray, plan: Plan) -> np.ndarray:
+    """z (G, P, lanes, O, S g) -> (N, O, P, Q): example by example, column by column."""
+    G, P, lanes, O, _ = z.shape
+    out = np.empty((N, O, P, plan.Q), z.dtype)
+    g = N // G
+    for k, p, lane, o, s, n in np.ndindex(G, P, lanes, O, plan.S, g):
+        out[k * g + n, o, p, s * lanes + lane] = z[k, p, lane, o, s * g + n]
+    return out
+
+
+def out_of_order(gy: np.ndarray, plan: Plan) -> np.ndarray:
+    """The reverse of in_order."""
+    g = plan.group
+    z = np.empty((N // g, plan.P, plan.lanes, plan.O, plan.S * g), gy.dtype)
+    for k, p, lane, o, s, n in np.ndindex(*z.shape[:4], plan.S, g):
+        z[k, p, lane, o, s * g + n] = gy[k * g + n, o, p, s * plan.lanes + lane]
+    return z
 
 
 # 1. Plans ------------------------------------------------------------------------------------------------
 
 
 @some
-@given(plans(), st.integers(1, 300))
-def test_a_plan_has_all_outputs_of_the_convolution(plan, n):
+@given(plans())
+def test_a_plan_has_all_outputs_of_the_convolution(plan):
     assert plan.P == oracles.windows_along(plan.H, plan.K, plan.stride[0], 0, 1, False)
     assert plan.Q == oracles.windows_along(plan.W, plan.L, plan.stride[1], 0, 1, False)
-    assert plan.taps * plan.columns(n) == plan.P * plan.Q * n
-    assert plan.shard >= 1
+    assert plan.S * plan.lanes == plan.Q
 
 
-def test_pooled_tiles_are_the_windows_of_the_pooling():
-    for O in (1, 200):
-        plan = make_plan((3, 10, 12), (O, 3, 3, 3), (1, 1), (0, 0), True, 4)
-        assert plan.tile == (2, 2)
-        assert plan.grid == (4, 5)
+@some
+@given(
+    st.integers(1, 3000), st.sampled_from([(1, 28, 6), (6, 12, 16), (8, 7, 8), (64, 32, 64)]), st.booleans()
+)
+def test_pieces_cover_the_batch_once_in_whole_groups(n, sizes, pooled):
+    C, H, O = sizes
+    plan = make_plan((C, H, H), (O, C, 4, 3), (1, 1), (0, 0), pooled, 4, n)
+    assert plan.group % 16 == 0
+    assert plan.shard % plan.group == 0
+    parts = pieces(n, plan)
+    np.testing.assert_array_equal(np.concatenate([np.arange(n)[part] for part in parts]), np.arange(n))
+    sizes = [part.stop - part.start for part in parts]
+    assert all(
+        size % plan.group == 0 or (size < plan.group and i == len(sizes) - 1) for i, size in enumerate(sizes)
+    )
+    assert max(sizes) <= plan.shard
 
 
-# 2. Windows ----------------------------------------------------------------------------------------------
+def test_large_batches_have_an_even_number_of_shards():
+    """So that two threads have the same to do."""
+    for n in (256, 512, 1024):
+        plan = make_plan((6, 12, 12), (16, 6, 5, 5), (1, 1), (0, 0), True, 4, n)
+        sizes = [part.stop - part.start for part in pieces(n, plan)]
+        assert len(sizes) % 2 == 0
+        assert len(set(sizes)) == 1
+
+
+def test_small_batches_stay_in_one_piece():
+    plan = make_plan((8, 7, 7), (8, 8, 3, 3), (1, 1), (1, 1), False, 4, 32)
+    assert pieces(32, plan) == [slice(0, 32)]
+
+
+# 2. Strips -----------------------------------------------------------------------------------------------
 
 
 @some
 @given(plans(), seeds)
-def test_im2col_has_every_window(plan, seed):
+def test_strips_have_every_window_along_a_row(plan, seed):
     x = padded(plan, seed)
-    cols = im2col(x, plan).reshape(plan.C, *plan.window, *plan.grid, 2)
-    for c, i, j, p, q, n in np.ndindex(*cols.shape):
-        h = p * plan.tile[0] * plan.stride[0] + i
-        w = q * plan.tile[1] * plan.stride[1] + j
-        assert cols[c, i, j, p, q, n] == x[c, h, w, n]
+    a = strips(x, plan)
+    a = a.reshape(*a.shape[:5], plan.S, plan.group)
+    for k, lane, h, c, l, s, n in np.ndindex(*a.shape):
+        w = (s * plan.lanes + lane) * plan.stride[1] + l
+        assert a[k, lane, h, c, l, s, n] == x[c, h, w, k * plan.group + n]
 
 
-@some
-@given(plans(), seeds)
-def test_col2im_is_the_adjoint_of_im2col(plan, seed):
-    """<im2col(x), c> = <x, col2im(c)> for all x and c; what lay in the memory before is gone."""
-    x = padded(plan, seed)
-    c = np.random.default_rng(seed + 1).standard_normal((plan.rows, plan.columns(2)))
-    gx = np.full_like(x, np.nan)
-    col2im(c, plan, gx)
-    np.testing.assert_allclose((im2col(x, plan) * c).sum(), (x * gx).sum(), rtol=1e-10, atol=1e-12)
-
-
-@some
-@given(plans(), seeds)
-def test_col2im_adds_up_the_windows(plan, seed):
-    """Not only the sum: each value in its place."""
-    c = np.random.default_rng(seed).standard_normal((plan.rows, plan.columns(1)))
-    windows, expected = c.reshape(plan.C, *plan.window, *plan.grid), np.zeros((plan.C, plan.H, plan.W))
-    for index in np.ndindex(*windows.shape):
-        k, i, j, p, q = index
-        h = p * plan.tile[0] * plan.stride[0] + i
-        w = q * plan.tile[1] * plan.stride[1] + j
-        expected[k, h, w] += windows[index]
-    gx = np.empty((plan.C, plan.H, plan.W, 1))
-    col2im(c, plan, gx)
-    np.testing.assert_allclose(gx[..., 0], expected, rtol=0, atol=1e-12)
-
-
-def test_windows_of_a_shard():
+def test_strips_of_a_shard():
     """A shard is a slice of the batch, so its pixels lie apart in memory."""
-    plan = make_plan((2, 6, 6), (3, 2, 3, 3), (1, 1), (0, 0), True, 8)
-    x = padded(plan, 0, 7)
-    np.testing.assert_array_equal(im2col(x[..., 2:5], plan), im2col(x[..., 2:5].copy(), plan))
-    gx, expected = np.zeros_like(x), np.zeros((2, 6, 6, 3))
-    c = np.random.default_rng(1).standard_normal((plan.rows, plan.columns(3)))
-    col2im(c, plan, gx[..., 2:5])
-    col2im(c, plan, expected)
-    np.testing.assert_array_equal(gx[..., 2:5], expected)
-    assert not gx[..., :2].any()
-    assert not gx[..., 5:].any()
+    plan = replace(make_plan((2, 6, 6), (3, 2, 3, 3), (1, 1), (0, 0), True, 8, 8), group=2)
+    x = padded(plan, 0)
+    np.testing.assert_array_equal(strips(x[..., 2:6], plan), strips(x[..., 2:6].copy(), plan))
 
 
 @some
@@ -129,41 +148,65 @@ def test_padding(order, padding, seed):
     np.testing.assert_array_equal(y, expected.transpose(1, 2, 3, 0))
 
 
-# 3. Weights ----------------------------------------------------------------------------------------------
+# 3. Products ---------------------------------------------------------------------------------------------
 
 
 @some
 @given(plans(), seeds)
-def test_tiled_weights_times_windows_are_the_convolution(plan, seed):
-    rng = np.random.default_rng(seed)
-    weight = rng.standard_normal((plan.O, plan.C, plan.K, plan.L))
-    x = padded(plan, seed)
-    z = (tile_weight(weight, plan) @ im2col(x, plan)).reshape(*plan.tile, plan.O, *plan.grid, 2)
-    found = z.transpose(5, 2, 3, 0, 4, 1).reshape(2, plan.O, plan.P, plan.Q)
+def test_convolve(plan, seed):
+    x, weight = padded(plan, seed), weights(plan, seed)
+    found = in_order(convolve(strips(x, plan), weight, plan), plan)
     expected = oracles.conv2d(x.transpose(3, 0, 1, 2), weight, stride=plan.stride)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 @some
 @given(plans(), seeds)
-def test_fold_weight_is_the_adjoint_of_tile_weight(plan, seed):
-    rng = np.random.default_rng(seed)
-    weight = rng.standard_normal((plan.O, plan.C, plan.K, plan.L))
-    g = rng.standard_normal((plan.taps * plan.O, plan.rows))
-    folded = fold_weight(g, plan)
-    assert folded.shape == weight.shape
-    np.testing.assert_allclose((tile_weight(weight, plan) * g).sum(), (weight * folded).sum(), rtol=1e-10)
+def test_weight_gradient(plan, seed):
+    """Each weight's gradient is the sum over all places of what it multiplies times gy."""
+    x = padded(plan, seed)
+    gy = np.random.default_rng(seed + 2).standard_normal((N, plan.O, plan.P, plan.Q))
+    expected = np.zeros((plan.O, plan.C, plan.K, plan.L))
+    for k, l, p, q in np.ndindex(plan.K, plan.L, plan.P, plan.Q):
+        seen = x[:, p * plan.stride[0] + k, q * plan.stride[1] + l]  # (C, N)
+        expected[:, :, k, l] += gy[:, :, p, q].T @ seen.T
+    found = weight_gradient(strips(x, plan), out_of_order(gy, plan), plan)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
+
+
+@some
+@given(plans(), seeds)
+def test_x_gradient(plan, seed):
+    """Each output sends gy times the weights to what it has seen; what lay in the memory before is gone."""
+    weight = weights(plan, seed)
+    gy = np.random.default_rng(seed + 2).standard_normal((N, plan.O, plan.P, plan.Q))
+    expected = np.zeros((plan.C, plan.H, plan.W, N))
+    for k, l, p, q in np.ndindex(plan.K, plan.L, plan.P, plan.Q):
+        sent = weight[:, :, k, l].T @ gy[:, :, p, q].T  # (C, N)
+        expected[:, p * plan.stride[0] + k, q * plan.stride[1] + l] += sent
+    gx = np.full_like(expected, np.nan)
+    x_gradient(weight, out_of_order(gy, plan), plan, gx)
+    np.testing.assert_allclose(gx, expected, rtol=0, atol=1e-11)
+
+
+def test_x_gradient_of_a_shard():
+    plan = replace(make_plan((2, 6, 6), (3, 2, 3, 3), (1, 1), (0, 0), True, 8, 8), group=2)
+    gy = np.random.default_rng(1).standard_normal((N, 3, 4, 4))
+    gx, expected = np.zeros((2, 6, 6, 12)), np.empty((2, 6, 6, N))
+    x_gradient(weights(plan, 0), out_of_order(gy, plan), plan, gx[..., 4 : 4 + N])
+    x_gradient(weights(plan, 0), out_of_order(gy, plan), plan, expected)
+    np.testing.assert_array_equal(gx[..., 4 : 4 + N], expected)
+    assert not gx[..., :4].any()
+    assert not gx[..., 4 + N :].any()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dtypes_stay(dtype):
-    plan = make_plan((2, 6, 6), (3, 2, 3, 3), (1, 1), (1, 1), False, np.dtype(dtype).itemsize)
-    weight = np.ones((3, 2, 3, 3), dtype)
+@pytest.mark.parametrize("O", [3, 12])
+def test_dtypes_stay(O, dtype):
+    plan = make_plan((2, 6, 6), (O, 2, 3, 3), (1, 1), (1, 1), False, np.dtype(dtype).itemsize, 2)
+    weight = np.ones((O, 2, 3, 3), dtype)
     x = padded_batch_last(np.ones((2, 2, 6, 6), dtype), (1, 1))
-    for array in (
-        x,
-        im2col(x, plan),
-        tile_weight(weight, plan),
-        fold_weight(tile_weight(weight, plan), plan),
-    ):
+    a = strips(x, plan)
+    z = convolve(a, weight, plan)
+    for array in (x, a, z, weight_gradient(a, z, plan)):
         assert array.dtype == dtype

@@ -143,3 +143,10 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_threads_keep_the_settings_of_numpy_s_warnings():
+    """np.errstate holds in one thread only, unless it is handed on."""
+    with threads(3), np.errstate(over="raise"):
+        before = np.geterr()
+        assert run_shards(lambda k: np.geterr(), 3) == [before] * 3

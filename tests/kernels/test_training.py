@@ -45,10 +45,12 @@ def made(name: str, dtype: Any) -> nn.Module:
 @DTYPES
 @NAMES
 def test_the_same_losses_with_and_without_compile(name, dtype):
-    """In float32 at a moderate rate: at the recipe's 1.0 the last digit grows by much in twenty steps."""
+    """In float32 at a moderate rate and for eight steps: a last digit, or a near-tie of max pooling that falls
+    the other way, grows a hundredfold in ten steps, so later ones say nothing about a kernel."""
     lr = models.get(name).lr if dtype is np.float64 else 0.1
     plain, fast = made(name, dtype), mg.compile(made(name, dtype))
-    expected, found = train(plain, lr, dtype), train(fast, lr, dtype)
+    steps = STEPS if dtype is np.float64 else 8
+    expected, found = train(plain, lr, dtype, steps), train(fast, lr, dtype, steps)
     assert np.isfinite(expected).all()
     np.testing.assert_allclose(found, expected, rtol=LIMIT[dtype])
     weights = state(plain)

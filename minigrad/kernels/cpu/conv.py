@@ -1,20 +1,29 @@
-"""Convolution as few large matrix products, for arrays whose memory order is C H W N (batch last).
+"""Convolution as matrix products, for arrays whose memory order is C H W N (batch last).
 
-The readable form (`nn/functional/conv.py`) multiplies W (O, C K L) with cols (C K L, P Q N). With 6 output
-channels that product has 6 rows, and BLAS is at its best with many. So a *tile* of neighbouring outputs,
-2 x 2 of them, is computed from one window that holds all their inputs:
+The readable form (`nn/functional/conv.py`) copies every window, K L times the picture. Here only the windows
+*along a row* are copied, L times the picture:
 
-    tile 1 x 1, K = 5:    1 output for a channel from a  5 x 5 window
-    tile 2 x 2, K = 5:    4 outputs           from a  6 x 6 window
+    strips[h, c, l, (q, n)] = x[c, h, q s + l, n]
 
-The weights of the four are written into one matrix with 4 O rows, zero where an output does not see an
-input. That is 36/25 of the multiplications, but four times the rows, and windows that are a third as many
-bytes. Where there are many output channels anyway, the tile is 1 x 1.
+K neighbouring rows of strips lie one after the other in memory, so all windows of one output row are a view:
+
+    windows[p] = strips[p s : p s + K]  as a matrix (K C L, Q n)
+    z[p]       = W (O, K C L) @ windows[p]
+
+If a 2 x 2 pooling follows, an output row is made of two *lanes*, the even columns and the odd ones, with a
+product each. So what the pooling compares lies in long contiguous pieces, and the four values of a window come
+from four products that differ in nothing but their windows: equal windows give equal values, to the last bit.
+
+Two sizes are chosen for the sake of BLAS (OpenBLAS, mostly) and of the processor's caches:
+
+* `group`: examples in one product. OpenBLAS has a second method for small products, without copying its
+  operands first, which on processors with AVX-512 is up to twice as fast. So products are kept below its limit.
+* `shard`: examples that one thread works on at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -23,11 +32,22 @@ from numpy.lib.stride_tricks import as_strided
 from minigrad.kernels.cpu.memory import empty
 from minigrad.shapes import output_size
 
-__all__ = ["Plan", "col2im", "fold_weight", "im2col", "make_plan", "padded_batch_last", "tile_weight"]
+__all__ = [
+    "Plan",
+    "convolve",
+    "make_plan",
+    "padded_batch_last",
+    "pieces",
+    "strips",
+    "weight_gradient",
+    "x_gradient",
+]
 
 Pair = tuple[int, int]
-ROWS_ENOUGH = 64  # output channels from which on BLAS needs no tiles
-SHARD_BYTES = 3 << 19  # 1.5 MB: windows of one shard, which should stay in a core's cache
+SMALL_PRODUCT = 1_000_000  # M N K up to which OpenBLAS uses its method for small products
+TURNED_FROM = 8  # output channels from which on BLAS is faster with a transposed copy of gz
+SHARD_BYTES = 6 << 20  # strips and outputs of one shard, at most
+SHARD_LEAST = 1 << 20  # below this, handing a shard to another thread costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -44,32 +64,23 @@ class Plan:
     Q: int
     stride: Pair
     padding: Pair
-    tile: Pair
-    shard: int  # examples worked on at once
+    lanes: int  # 2 if a pooling follows, else 1
+    group: int  # examples in one product
+    shard: int  # examples worked on at once, a multiple of group
 
     @property
-    def window(self) -> Pair:
-        """Height and width of what one tile sees."""
-        return (self.tile[0] - 1) * self.stride[0] + self.K, (self.tile[1] - 1) * self.stride[1] + self.L
+    def pooled(self) -> bool:
+        return self.lanes == 2
 
     @property
-    def grid(self) -> Pair:
-        """Tiles along height and width."""
-        return self.P // self.tile[0], self.Q // self.tile[1]
+    def S(self) -> int:
+        """Outputs of one lane in a row."""
+        return self.Q // self.lanes
 
     @property
-    def taps(self) -> int:
-        """Outputs in a tile."""
-        return self.tile[0] * self.tile[1]
-
-    @property
-    def rows(self) -> int:
-        """Rows of the windows' matrix."""
-        return self.C * self.window[0] * self.window[1]
-
-    def columns(self, n: int) -> int:
-        """Columns of the windows' matrix for n examples."""
-        return self.grid[0] * self.grid[1] * n
+    def seen(self) -> int:
+        """Inputs along a row that neighbouring outputs of all lanes see."""
+        return self.L + (self.lanes - 1) * self.stride[1]
 
 
 @cache
@@ -80,20 +91,46 @@ def make_plan(
     padding: Pair,
     pooled: bool,
     itemsize: int,
+    N: int,
 ) -> Plan:
-    """Sizes, tile and shard of a convolution of pictures (C, H, W); with `pooled` a tile is a 2 x 2 pooling window."""
+    """Sizes of a convolution of N pictures (C, H, W); with `pooled` a 2 x 2 max pooling follows."""
     C, H, W = picture
     O, _, K, L = w_shape
     H, W = H + 2 * padding[0], W + 2 * padding[1]
     P, Q = output_size(H, K, stride[0]), output_size(W, L, stride[1])
-    if pooled or (O < ROWS_ENOUGH and P % 2 == 0 and Q % 2 == 0 and K * L > 1):
-        tile = (2, 2)
-    else:
-        tile = (1, 1)
-    draft = Plan(C, H, W, O, K, L, P, Q, stride, padding, tile, 1)
-    bytes_each = draft.rows * draft.columns(1) * itemsize
-    shard = max(16, min(256, SHARD_BYTES // bytes_each // 16 * 16))
-    return Plan(C, H, W, O, K, L, P, Q, stride, padding, tile, shard)
+    lanes = 2 if pooled else 1
+    plan = Plan(C, H, W, O, K, L, P, Q, stride, padding, lanes, 1, 1)
+    product = lanes * O * K * C * plan.seen * plan.S  # M N K of one example: the larger one, in x_gradient
+    group = min(128, SMALL_PRODUCT // product // 16 * 16)
+    if group == 0:  # too much even for 16 examples: then BLAS is best with long rows
+        group = 128
+    bytes_each = (H * C * L + P * O) * Q * itemsize
+    most = max(16, SHARD_BYTES // bytes_each)
+    shards = 2 * -(-N // (2 * most)) if N * bytes_each > 2 * SHARD_LEAST else 1  # even, for two threads
+    shard = -(-N // (16 * shards)) * 16
+    count = -(-shard // group)
+    group = -(-shard // (16 * count)) * 16
+    return replace(plan, group=group, shard=group * count)
+
+
+def pieces(N: int, plan: Plan) -> list[slice]:
+    """The batch in shards; what is left over at the end in whole groups and a last short one.
+
+    >>> plan = make_plan((1, 8, 8), (16, 1, 3, 3), (1, 1), (0, 0), False, 4, 64)
+    >>> plan.group, plan.shard
+    (64, 64)
+    >>> pieces(70, plan)
+    [slice(0, 64, None), slice(64, 70, None)]
+    """
+    parts = []
+    start = 0
+    while start < N:
+        size = min(plan.shard, N - start)
+        if size > plan.group:
+            size -= size % plan.group
+        parts.append(slice(start, start + size))
+        start += size
+    return parts
 
 
 def padded_batch_last(x: np.ndarray, padding: Pair) -> np.ndarray:
@@ -108,44 +145,85 @@ def padded_batch_last(x: np.ndarray, padding: Pair) -> np.ndarray:
     return y
 
 
-def tile_weight(weight: np.ndarray, plan: Plan) -> np.ndarray:
-    """W (O, C, K, L) -> (taps*O, C*window): the weights of all outputs of a tile."""
-    (ti, tj), (si, sj), (wi, wj) = plan.tile, plan.stride, plan.window
-    tiled = np.zeros((ti, tj, plan.O, plan.C, wi, wj), weight.dtype)
-    for i in range(ti):
-        for j in range(tj):
-            tiled[i, j, :, :, i * si : i * si + plan.K, j * sj : j * sj + plan.L] = weight
-    return tiled.reshape(plan.taps * plan.O, plan.rows)
+def strips(x: np.ndarray, plan: Plan) -> np.ndarray:
+    """x (C, H, W, n), padded -> strips (G, lanes, H, C, L, S g) of G groups of g examples, in one strided copy."""
+    c, h, w, b = x.strides
+    n = x.shape[3]
+    g = min(plan.group, n)
+    step, lanes, S = plan.stride[1], plan.lanes, plan.S
+    shape = (n // g, lanes, plan.H, plan.C, plan.L, S, g)
+    out = empty(shape, x.dtype)
+    np.copyto(out, as_strided(x, shape, (g * b, step * w, h, c, w, lanes * step * w, b)))
+    return out.reshape(*shape[:5], S * g)
 
 
-def fold_weight(gtiled: np.ndarray, plan: Plan) -> np.ndarray:
-    """The backward of tile_weight: (taps*O, C*window) -> (O, C, K, L)."""
-    (ti, tj), (si, sj), (wi, wj) = plan.tile, plan.stride, plan.window
-    gtiled = gtiled.reshape(ti, tj, plan.O, plan.C, wi, wj)
-    gweight = np.zeros((plan.O, plan.C, plan.K, plan.L), gtiled.dtype)
-    for i in range(ti):
-        for j in range(tj):
-            gweight += gtiled[i, j, :, :, i * si : i * si + plan.K, j * sj : j * sj + plan.L]
-    return gweight
+def _windows(a: np.ndarray, plan: Plan) -> np.ndarray:
+    """Strips (G, lanes, H, C, L, m) -> (G, P, lanes, K C L, m): what each product sees, a view with overlaps."""
+    G, lanes, _, C, L, m = a.shape
+    group, lane, row, _, _, item = a.strides
+    shape = (G, plan.P, lanes, plan.K * C * L, m)
+    strides = (group, plan.stride[0] * row, lane, m * item, item)
+    return np.ndarray(shape, a.dtype, a, 0, strides)  # as_strided, for a contiguous array: ten times faster
 
 
-def im2col(x: np.ndarray, plan: Plan) -> np.ndarray:
-    """x (C, H, W, n), padded -> windows (rows, columns), in one strided copy."""
-    c, h, w, n = x.strides
-    (wi, wj), (gi, gj) = plan.window, plan.grid
-    di, dj = plan.tile[0] * plan.stride[0], plan.tile[1] * plan.stride[1]
-    shape = (plan.C, wi, wj, gi, gj, x.shape[3])
-    cols = empty(shape, x.dtype)
-    np.copyto(cols, as_strided(x, shape, (c, h, w, di * h, dj * w, n)))
-    return cols.reshape(plan.rows, -1)
+def convolve(a: np.ndarray, weight: np.ndarray, plan: Plan) -> np.ndarray:
+    """Strips and W (O, C, K, L) -> z (G, P, lanes, O, S g)."""
+    z = empty((a.shape[0], plan.P, plan.lanes, plan.O, a.shape[5]), a.dtype)
+    return np.matmul(weight.transpose(0, 2, 1, 3).reshape(plan.O, -1), _windows(a, plan), out=z)
 
 
-def col2im(gcols: np.ndarray, plan: Plan, gx: np.ndarray) -> None:
-    """Add windows (rows, columns) back to gx (C, H, W, n), padded, which is overwritten."""
-    (wi, wj), (gi, gj) = plan.window, plan.grid
-    di, dj = plan.tile[0] * plan.stride[0], plan.tile[1] * plan.stride[1]
-    windows = gcols.reshape(plan.C, wi, wj, gi, gj, gx.shape[3])
-    gx[...] = 0
-    for i in range(wi):
-        for j in range(wj):
-            gx[:, i : i + di * (gi - 1) + 1 : di, j : j + dj * (gj - 1) + 1 : dj] += windows[:, i, j]
+def weight_gradient(a: np.ndarray, gz: np.ndarray, plan: Plan) -> np.ndarray:
+    """Strips and gz (G, P, lanes, O, S g) -> the gradient of W, (O, C, K, L)."""
+    gz = gz.swapaxes(3, 4)
+    if plan.O >= TURNED_FROM:
+        turned = empty(gz.shape, gz.dtype)
+        turned[...] = gz
+        gz = turned
+    windows = _windows(a, plan)
+    found = np.matmul(windows, gz, out=empty((*windows.shape[:4], plan.O), gz.dtype))
+    return found.sum(axis=(0, 1, 2)).reshape(plan.K, plan.C, plan.L, plan.O).transpose(3, 1, 0, 2)
+
+
+def x_gradient(weight: np.ndarray, gz: np.ndarray, plan: Plan, gx: np.ndarray) -> None:
+    """W and gz (G, P, lanes, O, S g) -> gx (C, H, W, n), padded, which is overwritten.
+
+    An input row h is seen by the output rows p = (h - k) / s. For each h that is one product with the gz of all
+    these rows, which are neighbours. It gives what neighbouring outputs of all lanes send to the inputs that they
+    see together, and these are then added to their places along the row.
+    """
+    G, P, lanes, O, m = gz.shape
+    C, seen = plan.C, plan.seen
+    s, step = plan.stride
+    apart = lanes * step  # from the inputs that the lanes see to the next ones
+    w = np.zeros((C, seen, plan.K, lanes, O), weight.dtype)
+    for lane in range(lanes):
+        w[:, lane * step : lane * step + plan.L, :, lane] = weight.transpose(1, 3, 2, 0)
+    heights: dict[
+        tuple[int, ...], list[int]
+    ] = {}  # by the taps with which outputs see them, from first to last
+    for h in range(plan.H):
+        first, last = max(0, -(-(h - plan.K + 1) // s)), min(P - 1, h // s)
+        heights.setdefault(tuple(h - p * s for p in range(first, last + 1)), []).append(h)
+    gz = gz.reshape(G, P, lanes * O, m)
+    found = empty((G, plan.H, C * seen, m), gz.dtype)
+    for taps, rows in heights.items():
+        if not taps:
+            found[:, rows] = 0
+            continue
+        first = (rows[0] - taps[0]) // s
+        shape = (G, len(rows), len(taps) * lanes * O, m)
+        matrix = w[:, :, list(taps)].reshape(C * seen, shape[2])
+        np.matmul(
+            matrix, as_strided(gz[:, first:], shape, gz.strides), out=found[:, rows[0] : rows[-1] + 1 : s]
+        )
+    # Column w of gx is put at [w % apart, w // apart]: what is added together is then in one piece
+    g, S = gx.shape[3] // G, plan.S
+    sums = empty((G, plan.H, C, apart, -(-plan.W // apart), g), gz.dtype)
+    sums[...] = 0
+    found = found.reshape(G, plan.H, C, seen, S, g)
+    for l in range(seen):
+        sums[:, :, :, l % apart, l // apart : l // apart + S] += found[:, :, :, l]
+    out = gx.reshape(C, plan.H, plan.W, G, g)
+    for place in range(apart):
+        columns = out[:, :, place::apart]
+        columns[...] = sums[:, :, :, place, : columns.shape[2]].transpose(2, 1, 3, 0, 4)

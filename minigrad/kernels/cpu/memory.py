@@ -13,8 +13,8 @@ import numpy as np
 
 __all__ = ["empty"]
 
-SHELF_LIMIT = 8  # arrays kept for each size
-SIZES = 32  # sizes that have a shelf; without a limit, batches of many different sizes would fill the memory
+SHELF_LIMIT = 64  # arrays kept for each size
+SIZES = 64  # sizes that have a shelf; without a limit, batches of many different sizes would fill the memory
 SMALLEST = 1 << 15  # below this many bytes a fresh array is cheaper
 
 _shelves: dict[int, list[np.ndarray]] = {}  # the size used last stands last

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Moments", "merge", "row_moments", "row_products"]
+__all__ = ["Moments", "merge", "row_moments", "row_products", "row_sums"]
 
 BLOCK = 2048  # products added up in the precision of the data
 FAR = 16.0  # mean^2 against variance from which on the second pass is made: one pass loses log2(16) bits
@@ -41,30 +41,31 @@ class Moments:
 
 
 def row_moments(z: np.ndarray) -> Moments:
-    """z (taps, O, m) -> moments of the O channels, over taps and m."""
-    taps, _, m = z.shape
-    count = taps * m
-    mean = z.sum(axis=2).sum(axis=0, dtype=np.float64) / count
+    """z (pieces, O, m) -> moments of the O channels, over pieces and m."""
+    count = z.shape[0] * z.shape[2]
+    mean = row_sums(z) / count
     squares = row_products(z, z) - count * mean**2
     moments = Moments(count, mean, np.maximum(squares, 0))
     if moments.far_from_zero:
         rounded = mean.astype(z.dtype)
         centred = z - rounded[:, None]
-        offset = centred.sum(axis=2).sum(axis=0, dtype=np.float64) / count  # what rounding the mean left over
+        offset = row_sums(centred) / count  # what rounding the mean left over
         squares = row_products(centred, centred) - count * offset**2
         moments = Moments(count, rounded + offset, np.maximum(squares, 0))
     return moments
 
 
-def row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Sums of a * b over taps and m: (taps, O, m) twice -> (O,) in float64.
+def row_sums(a: np.ndarray) -> np.ndarray:
+    """a (pieces, O, m) -> sums (O,) over pieces and m, in float64."""
+    return row_products(a, np.ones(a.shape[2], a.dtype))
 
-    einsum adds one product after the other, and of a long sum in float32 little is right. So it gets blocks.
-    """
+
+def row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sums of a * b over pieces and m: (pieces, O, m) twice -> (O,), in float64 from `BLOCK` to `BLOCK`."""
     total = np.zeros(a.shape[1])
     for start in range(0, a.shape[2], BLOCK):
         part = (..., slice(start, start + BLOCK))
-        total += np.einsum("tom,tom->to", a[part], b[part]).sum(axis=0, dtype=np.float64)
+        total += np.vecdot(a[part], b[part]).sum(axis=0, dtype=np.float64)
     return total
 
 

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
 
@@ -103,8 +104,11 @@ def _blas() -> Any:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread in this block."""
-    with _blas().limit(limits=1):
-        yield
+    if all(library.num_threads == 1 for library in _blas().lib_controllers):
+        yield  # it is held already: asking is cheap, setting is not
+    else:
+        with _blas().limit(limits=1):
+            yield
 
 
 def run_shards(work: Callable[[int], Result], count: int) -> list[Result]:
@@ -117,7 +121,8 @@ def run_shards(work: Callable[[int], Result], count: int) -> list[Result]:
         def every(first: int) -> list[Result]:
             return [work(k) for k in range(first, count, threads)]
 
-        others = [_pool.workers().submit(every, first) for first in range(1, threads)]
+        # each in a copy of the caller's context, where np.errstate keeps its settings
+        others = [_pool.workers().submit(copy_context().run, every, first) for first in range(1, threads)]
         results: list[Any] = [None] * count
         try:
             results[::threads] = every(0)

@@ -94,12 +94,12 @@ class ConvBlock(Function):
             ctx.save_for_backward(x, weight, gamma, y)
             return _results(ctx, y, mean, var)
         plan = make_plan(
-            x.shape[1:], weight.shape, options.stride, options.padding, options.pooled, x.dtype.itemsize
+            x.shape[1:], weight.shape, options.stride, options.padding, options.pooled, x.dtype.itemsize, len(x)
         )
         norm = options.normalisation(gamma, beta)
         keep = any(ctx.needs_input_grad)
         y, ctx.saved, mean, var = block.forward(
-            x, weight, bias, norm, options.activation, plan, options.pooled, keep
+            x, weight, bias, norm, options.activation, plan, keep
         )
         ctx.save_for_backward(x, weight, gamma, y)  # so that a write to one of them is noticed
         return _results(ctx, y, mean, var)

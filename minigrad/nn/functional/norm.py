@@ -220,9 +220,9 @@ def update_running_statistics(
     """
     if M == 0:
         return
-    with no_grad():
-        running_mean += momentum * (mean - running_mean)
-        running_var += momentum * (var * (M / (M - 1)) - running_var)
+    with no_grad():  # the arithmetic on arrays: these are small, and the graph's bookkeeping would cost more
+        running_mean += (mean.array - running_mean.array) * momentum
+        running_var += (var.array * (M / (M - 1)) - running_var.array) * momentum
 
 
 def batch_norm(
