@@ -18,7 +18,6 @@ depth harms. Right, the training loss of the deepest networks; the dotted line i
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,21 +115,19 @@ def measure(recipe: Recipe, case: Case, context: Context) -> list[dict[str, Any]
     mg.manual_seed(case["seed"])
     model = mg.compile(network(case["depth"], recipe.channels, case["bn"], case["shortcut"]))
     losses: list[float] = []
-    with warnings.catch_warnings():  # np.errstate does not reach the threads of a compiled model
-        warnings.simplefilter("ignore", RuntimeWarning)
-        diverged = train_steps(
-            model,
-            X,
-            y,
-            steps=recipe.steps,
-            batch=recipe.batch,
-            lr=recipe.rate,
-            momentum=recipe.momentum,
-            seed=case["seed"],
-            context=context,
-            what=case.label,
-            on_step=lambda step, loss: losses.append(loss),
-        )
+    diverged = train_steps(
+        model,
+        X,
+        y,
+        steps=recipe.steps,
+        batch=recipe.batch,
+        lr=recipe.rate,
+        momentum=recipe.momentum,
+        seed=case["seed"],
+        context=context,
+        what=case.label,
+        on_step=lambda step, loss: losses.append(loss),
+    )
     rows: list[dict[str, Any]] = []
 
     def note(what: str, step: int, value: float) -> None:
