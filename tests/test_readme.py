@@ -30,7 +30,8 @@ def examples() -> list[tuple[str, str, str]]:
     """(page, Python block, the ```text block after it, which is its output, or nothing)."""
     found = []
     for page in PAGES:
-        for block, following in zip(blocks(read(page)), [*blocks(read(page))[1:], ("", "")], strict=True):
+        shown = blocks(read(page))
+        for block, following in zip(shown, [*shown, ("", "")][1:], strict=True):
             if block[0] == "python":
                 found.append((page, block[1], following[1] if following[0] == "text" else ""))
     return found
