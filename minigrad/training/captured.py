@@ -96,7 +96,6 @@ class CapturedStep:
         first = next(iter(model.parameters()))
         self.losses = xp.zeros(capacity, first.array.dtype)
         self.correct = xp.zeros(capacity, np.float64)
-        self.mean = xp.zeros(1, first.array.dtype)
         self.counts = xp.zeros(3, np.int64)
         self._graphs: dict[int, Any] = {}
         self._bind()
@@ -131,7 +130,7 @@ class CapturedStep:
         """One step with the batch that `counters` says, of `size` examples."""
         x, labels = self.batches.gather(size)
         outputs = self.model(Tensor(x))
-        fused = self.fused and self.loss_fn is None and _scores(outputs, x.dtype)
+        fused = self.fused and self.loss_fn is None and _scores(outputs, self.losses.dtype)
         if fused:
             self._check_classes(outputs)
             rows = loss_kernels.cross_entropy(kernels.contiguous(outputs.array), labels)
@@ -145,11 +144,10 @@ class CapturedStep:
             raise CannotCapture(f"parameter {idle} of the optimizer gets no gradient")
         self.flat.step(gradients, table, capturing)
         if fused:
-            loss_kernels.finish_batch(rows, self.mean, None, self.counts)
-            self.losses[self.batches.position] = self.mean
-        else:
-            self.losses[self.batches.position] = loss.array.reshape(1)
-            self.correct[self.batches.position] = correct_on_device(outputs, y).reshape(1)
+            loss_kernels.finish_batch(rows, self.losses, None, self.counts, self.batches.counters)
+            return
+        self.losses[self.batches.position] = loss.array.reshape(1)
+        self.correct[self.batches.position] = correct_on_device(outputs, y).reshape(1)
         self.batches.counters += 1
 
     def _check_classes(self, outputs: Tensor) -> None:

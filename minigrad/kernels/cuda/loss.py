@@ -48,8 +48,11 @@ def finish_batch(
 ) -> None:
     """Add up a batch's rows, in one order, into arrays on the device; each may be left out.
 
-    mean (1,) = scale * sum of losses; loss_sum (1,) float64 += that sum; counts (3,) int64 += right answers,
+    mean = scale * sum of losses; loss_sum (1,) float64 += sum of losses; counts (3,) int64 += right answers,
     wrong labels, examples; counters (2,) int64 += 1, the batches of this epoch and all steps.
+
+    With counters `mean` has a place for each batch of the epoch, and the one of this batch is written, so that a
+    loss that is no number can be traced to its batch. Without them it is (1,).
     """
     N = rows.losses.shape[0]
     args = [rows.losses, rows.state, mean, loss_sum, counts, counters, 1 / N if scale is None else scale, N]

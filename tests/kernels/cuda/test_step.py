@@ -71,15 +71,19 @@ def test_a_label_that_is_no_class_is_counted_and_picks_nothing(label):
 @pytest.mark.parametrize("N", [1, 255, 256, 257, 600])
 def test_figures_of_an_epoch(N, dtype):
     rng = np.random.default_rng(0)
-    mean, loss_sum = np.zeros(1, dtype), np.zeros(1)
+    mean, loss_sum = np.full(4, 7, dtype), np.zeros(1)
     counts, counters = np.zeros(3, np.int64), np.array([0, 100])
     total = right = 0
-    for _ in range(3):
+    for batch in range(3):
         losses = rng.random(N).astype(dtype)
         state = rng.integers(0, 2, N).astype(np.int32)
         loss.finish_batch(loss.Rows(losses, state, None), mean, loss_sum, counts, counters)
         total, right = total + losses.sum(dtype=np.float64), right + state.sum()
-        near(mean, losses.mean(dtype=np.float64), dtype)
+        near(mean[batch], losses.mean(dtype=np.float64), dtype)
+        assert (mean[batch + 1 :] == 7).all()  # each batch writes its own place
+    only = np.zeros(1, dtype)
+    loss.finish_batch(loss.Rows(losses, state, None), only)  # without counters there is one place
+    np.testing.assert_array_equal(only, mean[2:3])
     np.testing.assert_allclose(loss_sum, total, rtol=1e-14)
     assert counts.tolist() == [right, 0, 3 * N]
     assert counters.tolist() == [3, 103]

@@ -47,7 +47,8 @@ __device__ Figures operator+(Figures a, Figures b)
     return sum;
 }
 
-// One block: the batch's mean loss, and its part of the epoch's figures. Each of the last three may be NULL.
+// One block: the batch's mean loss, and its part of the epoch's figures. Each of the four may be NULL.
+//   mean             of the batch; one place for each batch of the epoch if there are counters, else (1,)
 //   loss_sum (1,)    += the sum of losses
 //   counts (3,)      += examples with the right answer, wrong labels, examples
 //   counters (2,)    += 1: batches of this epoch, steps altogether
@@ -63,7 +64,7 @@ finish_batch(const real* losses, const int* state, real* mean, double* loss_sum,
     }
     Figures all = block_sum(own, scratch);
     if (threadIdx.x != 0) return;
-    if (mean) mean[0] = all.loss * scale;
+    if (mean) mean[counters ? counters[0] : 0] = all.loss * scale;
     if (loss_sum) loss_sum[0] += all.loss;
     if (counts) {
         counts[0] += all.correct;
