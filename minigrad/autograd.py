@@ -167,6 +167,7 @@ class Function:
     """
 
     freed = False
+    materialize_grads = True
 
     def __init__(self, *args: Any) -> None:
         if args:
@@ -195,6 +196,10 @@ class Function:
     def mark_non_differentiable(self, *arrays: Array) -> None:
         """Say which outputs are not to be differentiated."""
         self._constants = arrays
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether backward receives zeros for outputs that nobody used, as usual, or None."""
+        self.materialize_grads = value
 
     @classmethod
     def apply(cls, *args: Any) -> Any:

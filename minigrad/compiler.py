@@ -26,7 +26,7 @@ from minigrad.grad_mode import is_grad_enabled
 from minigrad.nn.activation import ReLU, Sigmoid, Tanh
 from minigrad.nn.containers import Sequential, note_layer
 from minigrad.nn.conv import Conv2d
-from minigrad.nn.functional.fused import BlockOptions, ConvBlock, LinearBlock, runs_on_device, track
+from minigrad.nn.functional.fused import BlockOptions, ConvBlock, LinearBlock, fold, runs_on_device, track
 from minigrad.nn.linear import Linear
 from minigrad.nn.module import Module
 from minigrad.nn.norm import BatchNorm1d, BatchNorm2d
@@ -115,9 +115,7 @@ class FusedRun:
             return operation.apply(x, weight, bias, None, None, self.options)
         norm = self.norm
         if not norm.training:
-            scale, shift = norm.scale_and_shift()
-            folded = weight.detach() * scale.reshape(-1, *[1] * (weight.ndim - 1))
-            shift = shift if bias is None else shift + bias.detach() * scale
+            folded, shift = fold(norm, weight, bias)
             return operation.apply(x, folded, shift, None, None, self.options)
         options = replace(self.options, eps=norm.eps)
         y, mean, var = operation.apply(x, weight, bias, norm.weight, norm.bias, options)

@@ -94,16 +94,17 @@ def walk(root: Any, gy: Array, retain_graph: bool) -> list[tuple[Any, Array]]:
     return [(x, _run_hooks(x, x._hooks, gx)) for x, gx in leaves.values()]
 
 
-def _complete(node: Any, inbox: dict[int, Array]) -> list[Array]:
-    """One gradient for each output of node; zeros for outputs that nobody used."""
+def _complete(node: Any, inbox: dict[int, Array]) -> list[Array | None]:
+    """One gradient for each output of node; zeros for outputs that nobody used, or None if node prefers that."""
     some = next(v for v in node.inputs if v is not None)
     for k, hook in node.hooks:
         if k in inbox:
             inbox[k] = _run_hooks(some, [hook], inbox[k])
-    return [
-        inbox[k] if k in inbox else node.xp.zeros(shape, dtype=dtype)
-        for k, (shape, dtype) in enumerate(node.output_meta)
-    ]
+    found: list[Array | None] = [inbox.get(k) for k in range(len(node.output_meta))]
+    if node.materialize_grads:
+        for k, (shape, dtype) in enumerate(node.output_meta):
+            found[k] = node.xp.zeros(shape, dtype=dtype) if found[k] is None else found[k]
+    return found
 
 
 def _run_hooks(like: Any, hooks: list[Callable[[Any], Any]], gx: Array) -> Array:

@@ -347,6 +347,28 @@ def test_marked_and_integer_outputs():
     assert seen == [([3.0, 3.0], [0.0, 0.0], 0, "i")]  # zeros for what nobody used
 
 
+def test_none_in_place_of_zeros():
+    """Zeros cost a kernel each on a GPU."""
+    received = []
+
+    class Two(mg.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.set_materialize_grads(False)
+            return x * 2, x * 3
+
+        @staticmethod
+        def backward(ctx, g_two, g_three):
+            received.append((g_two, g_three))
+            return g_two * 2
+
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    Two.apply(x)[0].sum().backward()
+    assert x.grad.tolist() == [2.0, 2.0]
+    assert received[0][0].tolist() == [1.0, 1.0]
+    assert received[0][1] is None
+
+
 def test_a_marked_scalar_is_recognised():
     """NumPy's reductions give scalars, which become arrays on the way out."""
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from minigrad.kernels.cuda import module
 from minigrad.kernels.cuda.module import ACTIVATIONS, BLOCK, Alloc, Array, blocks, ceil_div, launch
 
-__all__ = ["Statistics", "apply", "apply_pool", "backward", "merge", "track"]
+__all__ = ["Statistics", "apply", "apply_pool", "backward", "fold", "merge", "track"]
 
 
 @dataclass
@@ -89,6 +89,28 @@ def track(
     C = mean.shape[0]
     args = [mean, var, running_mean, running_var, tracked, weight, M, C]
     launch("track_statistics", (ceil_div(C, BLOCK),), (BLOCK,), args)
+
+
+def fold(
+    weight: Array,
+    bias: Array | None,
+    mean: Array,
+    var: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    eps: float,
+    alloc: Alloc | None = None,
+) -> tuple[Array, Array]:
+    """Weight and bias of the layer that does the work of a layer and of the batch norm after it, with fixed statistics.
+
+    weight (O, ...), all others (O,); bias, gamma and beta may be None.
+    """
+    alloc = alloc or module.empty
+    O, size = weight.shape[0], weight.size // weight.shape[0]
+    folded, shift = alloc(weight.shape, weight.dtype), alloc((O,), weight.dtype)
+    args = [weight, bias, mean, var, gamma, beta, eps, folded, shift, size]
+    launch("fold_norm", (O, blocks(size)), (BLOCK,), args)
+    return folded, shift
 
 
 def backward(

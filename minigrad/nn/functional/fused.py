@@ -21,7 +21,7 @@ from minigrad.kernels.cuda import block as cuda_block
 from minigrad.kernels.cuda import module as cuda
 from minigrad.kernels.cuda import norm as cuda_norm
 
-__all__ = ["BlockOptions", "ConvBlock", "LinearBlock", "runs_on_device", "track"]
+__all__ = ["BlockOptions", "ConvBlock", "LinearBlock", "fold", "runs_on_device", "track"]
 
 Pair = tuple[int, int]
 
@@ -65,11 +65,27 @@ def track(norm: Any, mean: Any, var: Any, M: int) -> None:
         buffer.version[0] += 1  # so that a graph that still needs the old value notices
 
 
+def fold(norm: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
+    """Weight and bias of a layer that does its own work and that of the batch norm `norm` in evaluation mode.
+
+    scale (W x + b) + shift = (scale W) x + (scale b + shift)        on a GPU with one kernel
+    """
+    if runs_on_device(weight.array):
+        tensors = (weight, bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        arrays: Any = [None if t is None else cuda.contiguous(t.array) for t in tensors]
+        folded, shift = cuda_norm.fold(*arrays, eps=norm.eps)
+        return weight._new(folded), weight._new(shift)
+    scale, shift = norm.scale_and_shift()
+    folded = weight.detach() * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    return folded, shift if bias is None else shift + bias.detach() * scale
+
+
 def _results(ctx: Any, y: Any, mean: Any, var: Any) -> Any:
     """y, and with batch norm the statistics of the batch, which have no gradient."""
     if mean is None:
         return y
     ctx.mark_non_differentiable(mean, var)
+    ctx.set_materialize_grads(False)  # nobody needs zeros for these two
     return y, mean, var
 
 
@@ -94,13 +110,17 @@ class ConvBlock(Function):
             ctx.save_for_backward(x, weight, gamma, y)
             return _results(ctx, y, mean, var)
         plan = make_plan(
-            x.shape[1:], weight.shape, options.stride, options.padding, options.pooled, x.dtype.itemsize, len(x)
+            x.shape[1:],
+            weight.shape,
+            options.stride,
+            options.padding,
+            options.pooled,
+            x.dtype.itemsize,
+            len(x),
         )
         norm = options.normalisation(gamma, beta)
         keep = any(ctx.needs_input_grad)
-        y, ctx.saved, mean, var = block.forward(
-            x, weight, bias, norm, options.activation, plan, keep
-        )
+        y, ctx.saved, mean, var = block.forward(x, weight, bias, norm, options.activation, plan, keep)
         ctx.save_for_backward(x, weight, gamma, y)  # so that a write to one of them is noticed
         return _results(ctx, y, mean, var)
 

@@ -70,6 +70,7 @@ def work(dtype: str) -> None:
     norm.apply(z, stats, gamma, beta, "sigmoid")
     y, winner = norm.apply_pool(z, stats, gamma, beta, "tanh")
     norm.backward(normal(*y.shape), y, z, winner, stats, gamma, "tanh")
+    norm.fold(normal(4, 70), normal(4), stats.mean, stats.var, gamma, beta, 1e-5)
     norm.track(stats.mean, stats.var, normal(4), normal(4), np.zeros(1, np.int64), 0.1, 5)
 
     rows = loss.cross_entropy(normal(3, 300), np.array([1, 299, 7]))
@@ -180,4 +181,12 @@ def test_nothing_outside_the_arrays_is_read(fence, dtype):
 def test_which_kernels_have_barriers(starts):
     """So that the test above is not about nothing."""
     without = {name for name in KERNELS if not rerun(name, starts[name], "forward")[1]}
-    assert without == {"gather_batch", "norm_apply", "norm_apply_pool", "pack", "sgd", "track_statistics"}
+    assert without == {
+        "fold_norm",
+        "gather_batch",
+        "norm_apply",
+        "norm_apply_pool",
+        "pack",
+        "sgd",
+        "track_statistics",
+    }

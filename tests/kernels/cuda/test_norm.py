@@ -165,3 +165,21 @@ def test_running_statistics(C, dtype):
     near(running_mean, expected_mean, dtype)
     near(running_var, expected_var, dtype)
     assert tracked == 5
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 300), (5, 2, 3, 3)])
+def test_folding(shape, dtype):
+    """Each of bias, gamma and beta may be missing."""
+    rng = np.random.default_rng(0)
+    weight, O = rng.standard_normal(shape).astype(dtype), shape[0]
+    mean, var = rng.standard_normal(O).astype(dtype), rng.random(O).astype(dtype)
+    for left_out in ("nothing", "bias", "gamma", "beta"):
+        given = {name: rng.standard_normal(O).astype(dtype) for name in ("bias", "gamma", "beta")}
+        given.pop(left_out, None)
+        bias, gamma, beta = (given.get(name) for name in ("bias", "gamma", "beta"))
+        folded, shift = norm.fold(weight, bias, mean, var, gamma, beta, 1e-3)
+        scale = (1 if gamma is None else gamma.astype(float)) / np.sqrt(var.astype(float) + 1e-3)
+        near(folded, scale.reshape(-1, *[1] * (len(shape) - 1)) * weight, dtype)
+        centre = (0 if bias is None else bias.astype(float)) - mean
+        near(shift, scale * centre + (0 if beta is None else beta), dtype)

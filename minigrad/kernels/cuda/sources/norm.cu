@@ -102,6 +102,22 @@ track_statistics(const real* mean, const real* var, real* running_mean, real* ru
     running_var[c] += real(weight) * (var[c] * real(M / (M - 1)) - running_var[c]);
 }
 
+// Evaluation: with fixed statistics batch norm is one factor and one summand a channel, and they go into the
+// weights (O, size) of the layer before it. Grid: (O, blocks).
+//
+//   scale = gamma / sqrt(var + eps)      folded = scale weight      shift = scale (bias - mean) + beta
+extern "C" __global__ void __launch_bounds__(BLOCK)
+fold_norm(const real* weight, const real* bias, const real* mean, const real* var, const real* gamma, const real* beta,
+          double eps, real* folded, real* shift, int size)
+{
+    int o = blockIdx.x;
+    real scale = (gamma ? double(gamma[o]) : 1) / sqrt(var[o] + eps);
+    for (int i = blockIdx.y * BLOCK + threadIdx.x; i < size; i += gridDim.y * BLOCK)
+        folded[(size_t)o * size + i] = scale * weight[(size_t)o * size + i];
+    if (blockIdx.y == 0 && threadIdx.x == 0)
+        shift[o] = scale * ((bias ? bias[o] : real(0)) - mean[o]) + (beta ? beta[o] : real(0));
+}
+
 // 2. Backward ----------------------------------------------------------------------------------------------
 
 // Sums of t and t xhat over a part of each channel -> partial (gridDim.y, C, 2). y, gy (N, C, S); z the same,
