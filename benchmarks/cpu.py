@@ -27,6 +27,7 @@ from benchmarks import contestants, machine, page, processes
 from benchmarks.contestants import CAN_COMPILE, MODELS, Batch, Case
 from benchmarks.timing import Pace, interleave
 from minigrad import data
+from minigrad.backend.memory import keep_freed_memory
 
 NO_COMPILE = "minigrad.compile is missing in this version: only the plain path is measured"
 TORCH_COMPILE_BATCH = 256
@@ -79,6 +80,7 @@ def positive(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     started = time.perf_counter()
     options = parse(arguments)
+    keep_freed_memory()  # for everybody here, as the trainer does it for itself
     command = ["python -m benchmarks.cpu", *(sys.argv[1:] if arguments is None else arguments)]
     bundle = data.load(options.dataset, options.data_dir, train_size=_pictures_needed(options))
     report = page.Report(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from minigrad._version import __version__
+from minigrad.backend.memory import keep_freed_memory
 from minigrad.data import NAMES
 from minigrad.errors import MinigradError
 from minigrad.models import registry
@@ -155,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_list()
         return 0
     quiet = chosen.pop("quiet", False)
+    keep_freed_memory()
     try:
         return _act(parser, chosen, _report(quiet))
     except RunInterrupted as interrupt:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from minigrad.backend.memory import keep_freed_memory
 from minigrad.errors import MinigradError
 from minigrad.experiments import registry
 from minigrad.experiments.bar import BarProgress
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; `arguments` default to those of the process. Returns the exit code, or exits with it."""
     parser = build_parser()
     chosen = parser.parse_args(arguments)
+    keep_freed_memory()
     try:
         return _act(parser, chosen)
     except KeyboardInterrupt:

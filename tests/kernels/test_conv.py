@@ -17,6 +17,7 @@ from minigrad.kernels.cpu.conv import (
     strips,
     weight_gradient,
     x_gradient,
+    x_matrices,
 )
 from tests import oracles
 from tests.kernels.support import seeds, some
@@ -185,7 +186,7 @@ def test_x_gradient(plan, seed):
         sent = weight[:, :, k, l].T @ gy[:, :, p, q].T  # (C, N)
         expected[:, p * plan.stride[0] + k, q * plan.stride[1] + l] += sent
     gx = np.full_like(expected, np.nan)
-    x_gradient(weight, out_of_order(gy, plan), plan, gx)
+    x_gradient(x_matrices(weight, plan), out_of_order(gy, plan), plan, gx)
     np.testing.assert_allclose(gx, expected, rtol=0, atol=1e-11)
 
 
@@ -193,8 +194,8 @@ def test_x_gradient_of_a_shard():
     plan = replace(make_plan((2, 6, 6), (3, 2, 3, 3), (1, 1), (0, 0), True, 8, 8), group=2)
     gy = np.random.default_rng(1).standard_normal((N, 3, 4, 4))
     gx, expected = np.zeros((2, 6, 6, 12)), np.empty((2, 6, 6, N))
-    x_gradient(weights(plan, 0), out_of_order(gy, plan), plan, gx[..., 4 : 4 + N])
-    x_gradient(weights(plan, 0), out_of_order(gy, plan), plan, expected)
+    x_gradient(x_matrices(weights(plan, 0), plan), out_of_order(gy, plan), plan, gx[..., 4 : 4 + N])
+    x_gradient(x_matrices(weights(plan, 0), plan), out_of_order(gy, plan), plan, expected)
     np.testing.assert_array_equal(gx[..., 4 : 4 + N], expected)
     assert not gx[..., :4].any()
     assert not gx[..., 4 + N :].any()

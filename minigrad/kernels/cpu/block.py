@@ -90,7 +90,8 @@ def forward(
         best = _winners(z, saved.gamma) if plan.pooled else z[:, :, 0]
         if norm is not None:
             return z, best, row_moments(z.reshape(-1, *z.shape[3:]))
-        _store(activate(activation, best + shift[:, None]), y[..., parts[k]])
+        values = np.add(best, shift[:, None], out=empty(best.shape, x.dtype))
+        _store(activate(activation, values), y[..., parts[k]])
         return (z, best, None) if keep else (None, None, None)
 
     done = run_shards(convolve, len(parts))
@@ -202,7 +203,7 @@ def backward(saved: Saved, gy: np.ndarray, need_x: bool) -> dict[str, Any]:
     intercept, factor, a = (
         (v / w).astype(dtype)[:, None] for v, w in ((intercept, slope), (factor, slope), (slope, 1))
     )
-    weight = np.ascontiguousarray(saved.weight * a[:, :, None, None])
+    matrices = conv.x_matrices(saved.weight * a[:, :, None, None], plan) if need_x else []
     gx = empty((plan.C, plan.H, plan.W, gy.shape[0]), dtype) if need_x else None
 
     def convolve_back(k: int) -> np.ndarray:
@@ -210,7 +211,7 @@ def backward(saved: Saved, gy: np.ndarray, need_x: bool) -> dict[str, Any]:
         t *= factor
         gz = _spread(t, saved.z[k], saved.best[k], intercept, np.flatnonzero(flat))
         if gx is not None:
-            conv.x_gradient(weight, gz, plan, gx[..., saved.parts[k]])
+            conv.x_gradient(matrices, gz, plan, gx[..., saved.parts[k]])
         return conv.weight_gradient(conv.strips(saved.x[..., saved.parts[k]], plan), gz, plan)
 
     result["weight"] = add_in_order(run_shards(convolve_back, count)) * a[:, :, None, None]

@@ -41,6 +41,7 @@ __all__ = [
     "strips",
     "weight_gradient",
     "x_gradient",
+    "x_matrices",
 ]
 
 Pair = tuple[int, int]
@@ -184,46 +185,58 @@ def weight_gradient(a: np.ndarray, gz: np.ndarray, plan: Plan) -> np.ndarray:
     return found.sum(axis=(0, 1, 2)).reshape(plan.K, plan.C, plan.L, plan.O).transpose(3, 1, 0, 2)
 
 
-def x_gradient(weight: np.ndarray, gz: np.ndarray, plan: Plan, gx: np.ndarray) -> None:
-    """W and gz (G, P, lanes, O, S g) -> gx (C, H, W, n), padded, which is overwritten.
+def x_matrices(weight: np.ndarray, plan: Plan) -> list[tuple[slice, int, np.ndarray]]:
+    """For `x_gradient`: (input rows, first output row that sees the first of them, matrix (C seen, taps lanes O)).
 
-    An input row h is seen by the output rows p = (h - k) / s. For each h that is one product with the gz of all
-    these rows, which are neighbours. It gives what neighbouring outputs of all lanes send to the inputs that they
-    see together, and these are then added to their places along the row.
+    An input row h is seen by the output rows p = (h - k) / s, and rows that are seen with the same taps k have
+    the same matrix. It gives what neighbouring outputs of all lanes send to the inputs that they see together.
+    """
+    s, step = plan.stride
+    w = np.zeros((plan.C, plan.seen, plan.K, plan.lanes, plan.O), weight.dtype)
+    for lane in range(plan.lanes):
+        w[:, lane * step : lane * step + plan.L, :, lane] = weight.transpose(1, 3, 2, 0)
+    heights: dict[tuple[int, ...], list[int]] = {}
+    for h in range(plan.H):
+        first, last = max(0, -(-(h - plan.K + 1) // s)), min(plan.P - 1, h // s)
+        heights.setdefault(tuple(h - p * s for p in range(first, last + 1)), []).append(h)
+    return [
+        (
+            slice(rows[0], rows[-1] + 1, s),
+            (rows[0] - taps[0]) // s,
+            w[:, :, list(taps)].reshape(plan.C * plan.seen, -1),
+        )
+        for taps, rows in heights.items()
+        if taps
+    ]
+
+
+def x_gradient(
+    matrices: list[tuple[slice, int, np.ndarray]], gz: np.ndarray, plan: Plan, gx: np.ndarray
+) -> None:
+    """Matrices of W and gz (G, P, lanes, O, S g) -> gx (C, H, W, n), padded, which is overwritten.
+
+    For each input row that is one product with the gz of all output rows that see it, which are neighbours.
+    Its results are then added to their places along the row.
     """
     G, P, lanes, O, m = gz.shape
-    C, seen = plan.C, plan.seen
-    s, step = plan.stride
-    apart = lanes * step  # from the inputs that the lanes see to the next ones
-    w = np.zeros((C, seen, plan.K, lanes, O), weight.dtype)
-    for lane in range(lanes):
-        w[:, lane * step : lane * step + plan.L, :, lane] = weight.transpose(1, 3, 2, 0)
-    heights: dict[
-        tuple[int, ...], list[int]
-    ] = {}  # by the taps with which outputs see them, from first to last
-    for h in range(plan.H):
-        first, last = max(0, -(-(h - plan.K + 1) // s)), min(P - 1, h // s)
-        heights.setdefault(tuple(h - p * s for p in range(first, last + 1)), []).append(h)
     gz = gz.reshape(G, P, lanes * O, m)
-    found = empty((G, plan.H, C * seen, m), gz.dtype)
-    for taps, rows in heights.items():
-        if not taps:
-            found[:, rows] = 0
-            continue
-        first = (rows[0] - taps[0]) // s
-        shape = (G, len(rows), len(taps) * lanes * O, m)
-        matrix = w[:, :, list(taps)].reshape(C * seen, shape[2])
-        np.matmul(
-            matrix, as_strided(gz[:, first:], shape, gz.strides), out=found[:, rows[0] : rows[-1] + 1 : s]
-        )
+    group, row, _, item = gz.strides
+    found = empty((G, plan.H, plan.C * plan.seen, m), gz.dtype)
+    if plan.stride[0] > 1:  # some rows may be seen by nobody
+        found[...] = 0
+    for rows, first, matrix in matrices:
+        target = found[:, rows]
+        shape = (G, target.shape[1], matrix.shape[1], m)
+        outputs = np.ndarray(shape, gz.dtype, gz, first * row, (group, row, m * item, item))
+        np.matmul(matrix, outputs, out=target)
     # Column w of gx is put at [w % apart, w // apart]: what is added together is then in one piece
-    g, S = gx.shape[3] // G, plan.S
-    sums = empty((G, plan.H, C, apart, -(-plan.W // apart), g), gz.dtype)
+    g, S, apart = gx.shape[3] // G, plan.S, lanes * plan.stride[1]
+    sums = empty((G, plan.H, plan.C, apart, -(-plan.W // apart), g), gz.dtype)
     sums[...] = 0
-    found = found.reshape(G, plan.H, C, seen, S, g)
-    for l in range(seen):
+    found = found.reshape(G, plan.H, plan.C, plan.seen, S, g)
+    for l in range(plan.seen):
         sums[:, :, :, l % apart, l // apart : l // apart + S] += found[:, :, :, l]
-    out = gx.reshape(C, plan.H, plan.W, G, g)
+    out = gx.reshape(plan.C, plan.H, plan.W, G, g)
     for place in range(apart):
         columns = out[:, :, place::apart]
         columns[...] = sums[:, :, :, place, : columns.shape[2]].transpose(2, 1, 3, 0, 4)

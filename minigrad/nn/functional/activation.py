@@ -40,9 +40,14 @@ __all__ = [
 def sigmoid_forward(xp: Any, x: Any) -> Any:
     """1 / (1 + e^-x) for x >= 0 and e^x / (1 + e^x) for x < 0: the same number, never an overflow.
 
-    Both are e^min(x, 0) / (1 + e^-|x|).
+    With e = e^-|x| that is 1 / (1 + e) and e / (1 + e). Written into few arrays: a fresh one of some megabytes
+    costs as much as its arithmetic.
     """
-    return xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-xp.abs(x)))
+    e = xp.exp(-xp.abs(x))
+    y = xp.maximum(e, x >= 0)  # 1 or e, which is at most 1
+    e += 1
+    y /= e
+    return y
 
 
 def softmax_forward(xp: Any, x: Any, axis: int) -> Any:
@@ -72,7 +77,10 @@ class Sigmoid(Function):
     @staticmethod
     def backward(ctx, gy):
         (y,) = ctx.saved_tensors
-        return gy * y * (1 - y)
+        gx = 1 - y
+        gx *= y
+        gx *= gy
+        return gx
 
 
 class Tanh(Function):

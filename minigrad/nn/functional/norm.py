@@ -24,7 +24,6 @@ from typing import Any
 
 from minigrad.autograd import Function
 from minigrad.errors import ArgumentError, ShapeError, describe
-from minigrad.grad_mode import no_grad
 from minigrad.nn.functional.checks import check_floating, check_same_dtype, check_tensor
 from minigrad.tensor import Tensor
 
@@ -49,10 +48,11 @@ def normalize(xp: Any, x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, 
     """
     M = count(x.shape, axes)
     mean = x.sum(axis=axes, keepdims=True) / M
-    centred = x - mean
-    var = (centred * centred).sum(axis=axes, keepdims=True) / M
+    xhat = x - mean
+    var = (xhat * xhat).sum(axis=axes, keepdims=True) / M
     inv_std = 1 / xp.sqrt(var + eps)
-    return centred * inv_std, inv_std, mean, var
+    xhat *= inv_std  # in place: a fresh array of some megabytes costs as much as its arithmetic
+    return xhat, inv_std, mean, var
 
 
 def normalize_backward(gxhat: Any, xhat: Any, inv_std: Any, axes: tuple[int, ...]) -> Any:
@@ -91,11 +91,9 @@ class BatchNormTrain(Function):
     def forward(ctx, x, gamma, beta, eps):
         axes = channel_axes(x.ndim)
         xhat, inv_std, mean, var = normalize(ctx.xp, x, axes, eps)
-        y = xhat
-        if gamma is not None:
-            y = y * per_channel(gamma, x.ndim)
+        y = xhat.copy() if gamma is None else xhat * per_channel(gamma, x.ndim)
         if beta is not None:
-            y = y + per_channel(beta, x.ndim)
+            y += per_channel(beta, x.ndim)
         ctx.save_for_backward(xhat, inv_std, gamma)
         ctx.axes = axes
         mean, var = mean.reshape(-1), var.reshape(-1)  # (C,)
@@ -112,7 +110,11 @@ class BatchNormTrain(Function):
         gx = None
         if need_x:
             scale = inv_std if gamma is None else inv_std * per_channel(gamma, gy.ndim)
-            gx = scale * (gy - per_channel(gbeta / M, gy.ndim) - xhat * per_channel(ggamma / M, gy.ndim))
+            # scale (gy - mean of gy - xhat mean of gy xhat)
+            gx = xhat * per_channel(-ggamma / M, gy.ndim)
+            gx += gy
+            gx -= per_channel(gbeta / M, gy.ndim)
+            gx *= scale
         return gx, ggamma if need_gamma else None, gbeta if need_beta else None
 
 
@@ -220,9 +222,10 @@ def update_running_statistics(
     """
     if M == 0:
         return
-    with no_grad():  # the arithmetic on arrays: these are small, and the graph's bookkeeping would cost more
-        running_mean += (mean.array - running_mean.array) * momentum
-        running_var += (var.array * (M / (M - 1)) - running_var.array) * momentum
+    for running, new in ((running_mean, mean.array), (running_var, var.array * (M / (M - 1)))):
+        # on arrays: these are small, and a Tensor's bookkeeping would take longer than the arithmetic
+        running.array[...] += (new - running.array) * momentum
+        running.version[0] += 1  # as every change in place does
 
 
 def batch_norm(

@@ -113,8 +113,10 @@ class MaxPool2d(Function):
         xp = ctx.xp
         N, C, H, W = ctx.framed_shape
         gx = xp.zeros((C, H, W, N), dtype=gy.dtype).transpose(3, 0, 1, 2)
+        share = xp.empty_like(gy)
         for t, (rows, columns) in enumerate(ctx.windows):
-            gx[:, :, rows, columns] += gy * (ctx.winner == t)
+            xp.multiply(gy, ctx.winner == t, out=share)
+            gx[:, :, rows, columns] += share
         top, left = ctx.padding
         return gx[:, :, top : top + ctx.x_shape[2], left : left + ctx.x_shape[3]]
 

@@ -26,7 +26,7 @@ from minigrad.nn.functional.activation import (
     Softplus,
     Tanh,
 )
-from minigrad.nn.functional.conv import Conv2d, Pad2d
+from minigrad.nn.functional.conv import Conv2d, Conv2dKernel, Pad2d
 from minigrad.nn.functional.fused import BlockOptions, ConvBlock, LinearBlock
 from minigrad.nn.functional.linear import Linear
 from minigrad.nn.functional.loss import Pick
@@ -149,6 +149,12 @@ CPU_CASES: dict[str, Case] = {
     ),
     "conv block, no norm, not pooled": Case(
         ConvBlock, block("identity"), (normal(2, 2, 5, 4), normal(3, 2, 2, 3), normal(3))
+    ),
+    "conv kernel": Case(
+        Conv2dKernel, conv(((1, 1), (0, 0))), (normal(2, 2, 5, 4), normal(3, 2, 2, 3), normal(3))
+    ),
+    "conv kernel, stride and padding": Case(
+        Conv2dKernel, conv(((2, 1), (1, 2))), (normal(2, 1, 5, 4), normal(9, 1, 3, 3), normal(9))
     ),
     "linear block": Case(
         LinearBlock,
