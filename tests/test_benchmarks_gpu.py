@@ -9,8 +9,6 @@ import pytest
 from benchmarks import children, gpu, gpu_check, gpu_page, gpu_sections
 from benchmarks.children import Outcome
 from minigrad.backend import cuda
-from minigrad.training import CapturedEvaluation, evaluate
-from tests import strict
 from tests.strict.capture import StrictGraphs
 
 no_gpu = pytest.mark.skipif(cuda.is_available(), reason="there is a GPU")
@@ -156,27 +154,3 @@ def test_without_a_gpu_one_line_says_what_is_missing(command, capsys):
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert cuda.why_not() in out
-
-
-# 4. What inference is measured with ---------------------------------------------------------------------------
-
-
-def test_captured_evaluation_is_evaluate():
-    import minigrad as mg
-    from minigrad.data import DataLoader
-
-    strict.install()
-    mg.manual_seed(0)
-    model = mg.compile(mg.models.lenet_bn().to("strict"))
-    loader = DataLoader(PICTURES(22), 8, device="strict")
-    graphs = StrictGraphs()
-    captured = CapturedEvaluation(model, loader.resident, 8, graphs)
-    assert captured.epoch() == evaluate(model, loader)
-    with mg.no_grad():
-        model[0].weight += 0.3  # the graph reads the weights anew
-        model[4].weight *= -1.0
-    assert captured.epoch() == evaluate(model, loader)
-    assert len(graphs.captured) == 2
-    assert captured.epoch(np.arange(16)) == pytest.approx(
-        evaluate(model, DataLoader(PICTURES(22).head(16), 8, device="strict"))
-    )

@@ -12,8 +12,8 @@ number would stay what it was then. So `FlatOptimizer` takes over the work of an
     flat.step(gradients, flat.table())     # what optimizer.step() does, with gradients (parameter, array)
 
 The ordinary optimizer stays in charge: its options, its `state` (views of the flat arrays) and its `state_dict`
-are true after `finished(steps)`. The formulas are those of `sgd.py` and `adam.py`; on a GPU
-`kernels/cuda/optim.py` does them.
+are true after `finished(steps)`. Until a step was made its state is as it was, so it can go on by itself. The
+formulas are those of `sgd.py` and `adam.py`; on a GPU `kernels/cuda/optim.py` does them.
 """
 
 from __future__ import annotations
@@ -46,11 +46,16 @@ def why_not_flat(optimizer: Any) -> str | None:
         dtypes = {str(p.array.dtype) for p in group["params"]}
         if len(dtypes) > 1 or dtypes - {"float32", "float64"}:
             return f"parameter group {number} has numbers of {' and '.join(sorted(dtypes))}"
-        steps = {optimizer.state.get(p, {}).get("step", 0) for p in group["params"]}
-        started = {"momentum_buffer" in optimizer.state.get(p, {}) for p in group["params"]}
-        if len(steps) > 1 or (len(started) > 1 and group.get("momentum")):
-            return f"the parameters of group {number} have made different numbers of steps"
+    groups = [g for g in optimizer.param_groups if type(optimizer) is not SGD or g["momentum"]]
+    if len({_steps_of(optimizer, p) for g in groups for p in g["params"]}) > 1:
+        return "the parameters have made different numbers of steps"
     return None
+
+
+def _steps_of(optimizer: Optimizer, p: Tensor) -> int:
+    """The steps that `p` has made. Of SGD it is only known, and only matters, whether there was one."""
+    state = optimizer.state.get(p, {})
+    return int(state.get("step", "momentum_buffer" in state))
 
 
 @dataclass
@@ -71,8 +76,8 @@ class FlatOptimizer:
 
     Args:
         optimizer: `why_not_flat(optimizer)` is None; all parameters on one device.
-        steps: int64 (1,) on that device: the steps that captured graphs have counted. It starts at the number of
-            steps that the optimizer has made (for SGD: at 1 if there is momentum already).
+        steps: int64 (1,) on that device: the steps made so far, which captured graphs count on. Whoever has it
+            begins with `steps_made(optimizer)`.
     """
 
     def __init__(self, optimizer: Optimizer, steps: Array):
@@ -81,11 +86,8 @@ class FlatOptimizer:
 
     @staticmethod
     def steps_made(optimizer: Optimizer) -> int:
-        """What `steps` has to start with."""
-        for state in optimizer.state.values():
-            if "step" in state:
-                return int(state["step"])
-        return int(any("momentum_buffer" in state for state in optimizer.state.values()))
+        """What `steps` has to begin with."""
+        return max((_steps_of(optimizer, p) for p in optimizer.state), default=0)
 
     def arrays(self) -> list[Array]:
         """All flat arrays that a step changes."""
@@ -100,8 +102,10 @@ class FlatOptimizer:
         return found
 
     def structure(self) -> list[Any]:
-        """What is fixed when a step is captured: options that decide which arrays and formulas there are."""
-        return [group.structure() for group in self.groups]
+        """What is fixed when a step is captured: the parameters, and which arrays and formulas there are."""
+        groups = self.optimizer.param_groups
+        params = [[(id(p), p.requires_grad) for p in group["params"]] for group in groups]
+        return [params, *(group.structure() for group in self.groups)]
 
     def table(self) -> Table:
         xps = [(backend.namespace(group.values), len(group.params)) for group in self.groups]
@@ -127,7 +131,8 @@ class FlatOptimizer:
 
     def finished(self, steps: int) -> None:
         """Tell the ordinary optimizer that so many steps were made."""
-        for group in self.groups:
+        for group in self.groups if steps else ():
+            group.show()
             for p in group.params:
                 p.version[0] += 1  # so that a graph that still needs the old value notices
                 if not isinstance(self.optimizer, SGD):
@@ -138,7 +143,7 @@ class _FlatGroup:
     """One parameter group."""
 
     def __init__(self, optimizer: Optimizer, group: Group, steps: Array):
-        self.kind, self.group = type(optimizer), group
+        self.optimizer, self.kind, self.group = optimizer, type(optimizer), group
         self.params: list[Tensor] = list(group["params"])
         self.lengths = [p.array.size for p in self.params]
         self.starts = [0, *np.cumsum(self.lengths).tolist()]
@@ -149,7 +154,8 @@ class _FlatGroup:
         for p, view in zip(self.params, self.views(self.values), strict=True):
             p.array = view
         self.gradient = self.xp.zeros(self.starts[-1], self.dtype)
-        self.remembered = [self._take_over(optimizer, name) for name in self._names()]
+        self.names = self._names()
+        self.remembered = [self._take_over(name) for name in self.names]
         self.starts_there = backend.to_device(np.array(self.starts, np.int64), self.device)
         self._sent = self._options()
         self.hyper = backend.to_device(self._sent, self.device)
@@ -173,14 +179,21 @@ class _FlatGroup:
             return ()
         return NAMES[self.kind] + (("max_exp_avg_sq",) if self.group.get("amsgrad") else ())
 
-    def _take_over(self, optimizer: Optimizer, name: str) -> Array:
-        """What the optimizer remembers under `name`, as one array of which its state has views."""
-        kept = [optimizer.state.get(p, {}).get(name) for p in self.params]
+    def _take_over(self, name: str) -> Array:
+        """What the optimizer remembers under `name`, zeros if nothing, as one array; its state gets views of it."""
+        kept = [self.optimizer.state.get(p, {}).get(name) for p in self.params]
         empty = [self.xp.zeros_like(p.array) for p in self.params]
         flat = self._flat([e if a is None else a for e, a in zip(empty, kept, strict=True)])
-        for p, view in zip(self.params, self.views(flat), strict=True):
-            optimizer.state.setdefault(p, {})[name] = view
+        for p, old, view in zip(self.params, kept, self.views(flat), strict=True):
+            if old is not None:
+                self.optimizer.state[p][name] = view
         return flat
+
+    def show(self) -> None:
+        """Put views of what is remembered into the optimizer's state, where it has nothing yet."""
+        for name, flat in zip(self.names, self.remembered, strict=True):
+            for p, view in zip(self.params, self.views(flat), strict=True):
+                self.optimizer.state.setdefault(p, {}).setdefault(name, view)
 
     # Options
 

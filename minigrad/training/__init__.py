@@ -8,13 +8,12 @@
     training.run(training.Settings("lenet_bn", epochs=2))
 
 Reading order: `loop.py` with `readings.py`, `population.py`; for a GPU `captured.py` with `batches.py` and
-`captured_evaluation.py`; then for a
-run `settings.py` with `editions.py`, `recorder.py` (its files), `report.py` (what is printed), `result.py`,
-`setup.py`, `evaluation.py`, and `runner.py`, which joins them.
+`captured_evaluation.py`; then for a run `settings.py` with `editions.py`, `recorder.py` (its files), `report.py`
+(what is printed), `result.py`, `setup.py`, `evaluation.py`, and `runner.py`, which joins them.
 """
 
 from minigrad.training.captured import CannotCapture, CapturedStep, CapturedTraining
-from minigrad.training.captured_evaluation import CapturedEvaluation
+from minigrad.training.captured_evaluation import CapturedEvaluation, CapturedTesting
 from minigrad.training.editions import EDITIONS, Edition
 from minigrad.training.evaluation import Evaluation, evaluate_weights
 from minigrad.training.loop import EpochFigures, evaluate, train_epoch
@@ -31,6 +30,7 @@ __all__ = [
     "CannotCapture",
     "CapturedEvaluation",
     "CapturedStep",
+    "CapturedTesting",
     "CapturedTraining",
     "Edition",
     "EpochFigures",

@@ -36,10 +36,11 @@ class ResidentBatches:
         self._ramp = xp.arange(batch_size)
         channels = 1 if dataset.images.ndim == 3 else dataset.images.shape[1]
         self.shape = (channels, *dataset.images.shape[-2:])
-        self._table = None
+        self._table = self._images = None
         if module.serves(xp) and dataset.images.dtype == np.uint8 and pixelwise(dataset.transform):
             table = kernels.byte_table(dataset.transform, channels)
             self._table = backend.to_device(table, backend.device_of(dataset.images))
+            self._images = module.contiguous(dataset.images)
 
     @property
     def position(self) -> Array:
@@ -58,10 +59,8 @@ class ResidentBatches:
             return self.dataset.gather(rows)
         x = module.empty((size, *self.shape), self._table.dtype)
         y = module.empty((size,), np.int64)
-        data = self.dataset
-        kernels.gather_batch(
-            data.images, data.labels, self._table, self.order, self.position, x, y, self.batch_size
-        )
+        images, labels = self._images, self.dataset.labels
+        kernels.gather_batch(images, labels, self._table, self.order, self.position, x, y, self.batch_size)
         return x, y
 
 

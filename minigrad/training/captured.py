@@ -30,6 +30,7 @@ import numpy as np
 
 from minigrad import backend
 from minigrad.backend.graphs import CudaGraphs, Graphs
+from minigrad.data.dataset import ArrayDataset
 from minigrad.engine import seed, walk
 from minigrad.errors import LabelError, MinigradError
 from minigrad.kernels.cuda import loss as loss_kernels
@@ -87,8 +88,7 @@ class CapturedStep:
     ):
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.batch_size = batch_size
-        self.device = device_of_model(model)
-        self.graphs: Graphs = CudaGraphs(self.device.index) if graphs is None else graphs
+        self.graphs = graphs_for(model) if graphs is None else graphs
         self.batches = ResidentBatches(dataset, batch_size)
         self.fused = kernels.serves(backend.namespace(dataset.images))
         xp = self.xp = backend.namespace(dataset.images)
@@ -108,16 +108,17 @@ class CapturedStep:
         if reason is not None:
             raise CannotCapture(reason)
         self._graphs.clear()
-        self.batches.counters[1:].fill(FlatOptimizer.steps_made(self.optimizer))
         self.flat = FlatOptimizer(self.optimizer, self.batches.counters[1:])
         self._structure = self.flat.structure()
-        self._bound = [*self.flat.bound(), *(b.array for b in self.model.buffers())]
+        self._bound = self._arrays()
+
+    def _arrays(self) -> list[Array]:
+        """What model and optimizer hold."""
+        return [*self.flat.bound(), *(b.array for b in self.model.buffers())]
 
     def _still_bound(self) -> bool:
         """Whether model and optimizer hold the arrays that the graphs know, and options of the same kind."""
-        now = [*self.flat.bound(), *(b.array for b in self.model.buffers())]
-        same = len(now) == len(self._bound) and all(a is b for a, b in zip(now, self._bound, strict=True))
-        return same and self.flat.structure() == self._structure
+        return same_arrays(self._arrays(), self._bound) and self.flat.structure() == self._structure
 
     def _state(self) -> list[Array]:
         """Everything that a step changes."""
@@ -132,7 +133,7 @@ class CapturedStep:
         outputs = self.model(Tensor(x))
         fused = self.fused and self.loss_fn is None and _scores(outputs, self.losses.dtype)
         if fused:
-            self._check_classes(outputs)
+            check_classes(outputs, self.batches.dataset)
             rows = loss_kernels.cross_entropy(kernels.contiguous(outputs.array), labels)
             gradients = walk(outputs, rows.gx, False)
         else:
@@ -149,13 +150,6 @@ class CapturedStep:
         self.losses[self.batches.position] = loss.array.reshape(1)
         self.correct[self.batches.position] = correct_on_device(outputs, y).reshape(1)
         self.batches.counters += 1
-
-    def _check_classes(self, outputs: Tensor) -> None:
-        high, classes = self.batches.dataset.label_range[1], outputs.shape[1]
-        if high >= classes:
-            raise LabelError(
-                f"the data set has label {high}: with {classes} classes labels go from 0 to {classes - 1}"
-            )
 
     def _make(self, size: int, table: Table) -> Any:
         """The graph for batches of `size`: warm up, capture, check. Nothing made in here may be kept: see `epoch`."""
@@ -191,7 +185,7 @@ class CapturedStep:
             except Exception as error:  # CuPy and CUDA have many classes for this
                 self.graphs.synchronize()
                 if attempt == 2:
-                    raise CannotCapture(_first_line(error)) from error
+                    raise CannotCapture(first_line(error)) from error
                 self._step(size, table)  # one more to warm up; the state is put back afterwards
         raise AssertionError
 
@@ -213,6 +207,9 @@ class CapturedStep:
         self.model.train()
         if not self._still_bound():
             self._bind()
+        self.batches.counters[1:].fill(
+            FlatOptimizer.steps_made(self.optimizer)
+        )  # perhaps there were eager ones
         self.graphs.synchronize()  # the graphs' stream does not wait for what was done to arrays on another one
         full, rest = divmod(len(order), self.batch_size)
         sizes = [self.batch_size] * full + [rest] * (rest > 0 and not drop_last)
@@ -225,25 +222,54 @@ class CapturedStep:
                 with self.graphs.working():
                     self.batches.begin(order)
                     self._graphs[size] = self._make(size, table)
-        totals = EpochTotals(epoch, self.optimizer)
+        totals, started = EpochTotals(epoch, self.optimizer), 0
         with self.graphs.working():
             self.flat.refresh()
             self.batches.begin(order)
             self.counts.fill(0)
-            for size in sizes:
-                self.graphs.launch(self._graphs[size][0])
+            try:
+                for size in sizes:
+                    self.graphs.launch(self._graphs[size][0])
+                    started += 1
+            finally:  # Ctrl-C may come at any time
+                self._finished(started)
             losses, correct = backend.to_numpy(self.losses), self._read_correct(len(sizes))
-        self.flat.finished(len(sizes))
-        for buffer in self.model.buffers():
-            buffer.version[0] += 1
         totals.add(zip(losses[: len(sizes)].tolist(), correct, strict=True), sizes)
         return totals.figures()
+
+    def _finished(self, steps: int) -> None:
+        """Tell the optimizer, and everybody who relies on old values of parameters and buffers."""
+        self.flat.finished(steps)
+        for buffer in self.model.buffers():
+            buffer.version[0] += 1
+        self._bound = self._arrays()  # after the first step the optimizer has something to remember
 
     def _read_correct(self, batches: int) -> list[float]:
         """Right answers of each batch; where a kernel has added them up, all of them with the first."""
         if self.fused and self.loss_fn is None and (counts := backend.to_numpy(self.counts))[2]:
             return [float(counts[0])] + [0.0] * (batches - 1)
         return backend.to_numpy(self.correct)[:batches].tolist()
+
+
+def graphs_for(model: Module) -> Graphs:
+    """The graphs of the device that the model is on."""
+    try:
+        return CudaGraphs(device_of_model(model).index)
+    except Exception as error:  # CuPy and CUDA have many classes for this
+        raise CannotCapture(first_line(error)) from error
+
+
+def check_classes(outputs: Tensor, dataset: Any) -> None:
+    """Refuse outputs (N, classes) with fewer classes than the data set has."""
+    high, classes = dataset.label_range[1], outputs.shape[1]
+    if high >= classes:
+        raise LabelError(
+            f"the data set has label {high}: with {classes} classes labels go from 0 to {classes - 1}"
+        )
+
+
+def same_arrays(found: list[Array], expected: list[Array]) -> bool:
+    return len(found) == len(expected) and all(a is b for a, b in zip(found, expected, strict=True))
 
 
 def _scores(outputs: Any, dtype: Any) -> bool:
@@ -267,8 +293,15 @@ def _largest_difference(found: list[np.ndarray], expected: list[np.ndarray]) -> 
     return worst
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+def keeps_pictures(loader: Any) -> bool:
+    """Whether `ResidentBatches` can give the batches of this loader."""
+    dataset = getattr(loader, "resident", None)
+    as_usual = isinstance(dataset, ArrayDataset) and type(dataset).gather is ArrayDataset.gather
+    return as_usual and not (loader.collate_fn or loader.transform)
 
 
 class CapturedTraining:
@@ -298,8 +331,8 @@ class CapturedTraining:
         self.reason: str | None = None
         if graphs is None and device_of_model(model).type != "cuda":
             self.reason = "the model is not on a GPU"  # nobody has to be told
-        elif getattr(loader, "resident", None) is None or loader.collate_fn or loader.transform:
-            self._give_up("the loader does not keep its data set on the device")
+        elif not keeps_pictures(loader):
+            self._give_up("the loader does not keep pictures and labels on the device")
 
     def _give_up(self, reason: str) -> None:
         self.reason = reason

@@ -30,6 +30,7 @@ from minigrad._version import __version__
 from minigrad.errors import ArgumentError, CheckpointError, MinigradError
 from minigrad.nn.module import Module
 from minigrad.training.captured import CapturedTraining
+from minigrad.training.captured_evaluation import CapturedTesting
 from minigrad.training.evaluation import with_population
 from minigrad.training.loop import EpochFigures, evaluate, train_epoch
 from minigrad.training.recorder import EpochRow, RunFolder, check_writable
@@ -137,11 +138,16 @@ class _Job:
         self.device = device_of_settings(settings)
         self.train_loader = make_loader(bundle.train, settings, self.device, shuffle=True)
         self.test_loader = make_loader(bundle.test, settings, self.device)
-        self.captured: CapturedTraining | None = None  # on a GPU a step is one CUDA graph
+        # On a GPU a step is one CUDA graph, and so is a batch of the evaluation.
+        self.captured: CapturedTraining | None = None
+        self.testing: CapturedTesting | None = None
         if settings.compile and self.device.type != "cpu":
-            self.captured = CapturedTraining(
-                model, self.train_loader, optimizer, say=lambda line: report.lines([line])
-            )
+
+            def say(line: str) -> None:
+                report.lines([line])
+
+            self.captured = CapturedTraining(model, self.train_loader, optimizer, say=say)
+            self.testing = CapturedTesting(model, self.test_loader, say=say)
         self.result = Result(settings, model, str(self.device), bundle.name, bundle.title, folder.path)
         self.started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.within_epoch = False  # the weights are not those of the last row of the history
@@ -187,7 +193,10 @@ class _Job:
             figures = train_epoch(
                 self.model, self.train_loader, self.optimizer, epoch=epoch, on_batch=on_batch
             )
-        test_acc = evaluate(self.model, self.test_loader)
+        if self.testing is not None:
+            test_acc = self.testing.accuracy()
+        else:
+            test_acc = evaluate(self.model, self.test_loader)
         row = self._row(epoch, figures, test_acc)
         self.result.history.append(row)
         self.within_epoch = False

@@ -17,6 +17,7 @@ from minigrad.optim.flat import FlatOptimizer, why_not_flat
 from minigrad.training import (
     CannotCapture,
     CapturedStep,
+    CapturedTesting,
     CapturedTraining,
     Settings,
     resume,
@@ -24,6 +25,7 @@ from minigrad.training import (
     runner,
     train_epoch,
 )
+from minigrad.training import captured as captured_module
 from minigrad.training.batches import ResidentBatches
 from tests import strict
 from tests.kernels.cuda.emulator import COMPILER
@@ -263,6 +265,38 @@ def test_eager_steps_may_follow():
     assert made.state_dict()["state"][0]["step"] == expected.state_dict()["state"][0]["step"] == 6
 
 
+@pytest.mark.parametrize("name", ["Adam", "SGD, uphill"])
+def test_eager_steps_in_between(name):
+    """The number of steps lies on the device for the graphs, and with the optimizer for everybody else."""
+    training, model, made, _ = captured(name)
+    training.epoch(1)
+    train_epoch(model, training.loader, made, epoch=2)
+    training.epoch(3)
+    reference, _, _ = eager(name, epochs=3)
+    assert len(training.graphs.captured) == 2
+    same(numbers(model), numbers(reference))
+
+
+def test_a_parameter_that_is_frozen_later_stays_as_it_is():
+    """Its gradient is in the graph, which must not be used any more."""
+    training, model, _, said = captured()
+    training.epoch(1)
+    model[0].weight.requires_grad = False
+    before = numbers(model)["0.weight"]
+    training.epoch(2)
+    assert "parameter 0 of the optimizer gets no gradient" in said[0]
+    np.testing.assert_array_equal(numbers(model)["0.weight"], before)
+
+
+def test_a_group_of_parameters_that_comes_later():
+    training, model, made, _ = captured(optimizer=lambda p: optim.SGD(list(p)[:-1], lr=0.1))
+    training.epoch(1)
+    before = numbers(model)
+    made.add_param_group({"params": list(model.parameters())[-1:]})
+    training.epoch(2)
+    assert (numbers(model)["8.bias"] != before["8.bias"]).all()
+
+
 def test_drop_last():
     training, *_ = captured(drop_last=True)
     assert training.epoch().examples == 10
@@ -358,6 +392,34 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_so_once(name):
     assert reason in training.reason
 
 
+@pytest.mark.parametrize("name", ["Adam", "SGD, uphill"])
+def test_an_optimizer_that_goes_on_eagerly_has_forgotten_the_attempt(name):
+    """The first step of a momentum is another one than those after it."""
+    mg.manual_seed(1)
+    here = CANNOT["waits"][0]()
+    mg.manual_seed(1)
+    training, there, made, said = captured(name, model=CANNOT["waits"][0]())
+    training.epoch(1)
+    optimizer = OPTIMIZERS[name](here.parameters())
+    train_epoch(here, loader(), optimizer)
+    assert len(said) == 1
+    same(numbers(there), numbers(here))
+    assert sorted(made.state_dict()["state"][0]) == sorted(optimizer.state_dict()["state"][0])
+
+
+def test_a_device_without_graphs(monkeypatch):
+    """A stream that cannot be made is no reason to end a run."""
+
+    def broken(index):
+        raise MemoryError("no stream left\nat all")
+
+    training, *_, said = captured()
+    training.graphs = None
+    monkeypatch.setattr(captured_module, "CudaGraphs", broken)
+    assert training.epoch().examples == training.epoch().examples == 14
+    assert said == ["steps run one kernel at a time and not as a CUDA graph: MemoryError: no stream left"]
+
+
 def test_a_replay_that_gives_something_else_is_not_used(monkeypatch):
     training, model, _, said = captured()
     monkeypatch.setattr(
@@ -387,8 +449,9 @@ def test_a_parameter_without_gradient():
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_whole_run_on_a_device(tmp_path, monkeypatch, compiled):
     """The trainer: the same figures as on the CPU, files, resuming; --no-compile runs without graphs."""
-    graphs = StrictGraphs()
+    graphs, tests = StrictGraphs(), StrictGraphs()
     monkeypatch.setattr(runner, "CapturedTraining", functools.partial(CapturedTraining, graphs=graphs))
+    monkeypatch.setattr(runner, "CapturedTesting", functools.partial(CapturedTesting, graphs=tests))
     common = {
         "model": "mlp_bn",
         "dataset": "garments",
@@ -406,7 +469,7 @@ def test_a_whole_run_on_a_device(tmp_path, monkeypatch, compiled):
     for here, there in zip(runs["cpu"].history, runs["strict"].history, strict=True):
         assert there.train_loss == pytest.approx(here.train_loss, rel=1e-3)
         assert there.test_acc == pytest.approx(here.test_acc, abs=0.05)
-    assert bool(graphs.captured) == compiled
+    assert bool(graphs.captured) == bool(tests.captured) == compiled
     assert len(resume(runs["strict"].folder, epochs=3).history) == 3
 
 
@@ -441,7 +504,7 @@ def test_why_not_flat():
     adam = optim.Adam([mg.zeros(2, requires_grad=True) for _ in range(2)])
     adam.param_groups[0]["params"][0].grad = mg.ones(2)
     adam.step()
-    assert why_not_flat(adam) == "the parameters of group 0 have made different numbers of steps"
+    assert why_not_flat(adam) == "the parameters have made different numbers of steps"
     model = small()
     with pytest.raises(CannotCapture, match="the optimizer is Sign"):
         CapturedStep(model, Sign(model.parameters()), loader().dataset, 5, graphs=StrictGraphs())
