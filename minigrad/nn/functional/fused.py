@@ -72,8 +72,8 @@ def fold(norm: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
     """
     if runs_on_device(weight.array):
         tensors = (weight, bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        arrays: Any = [None if t is None else cuda.contiguous(t.array) for t in tensors]
-        folded, shift = cuda_norm.fold(*arrays, eps=norm.eps)
+        w, b, mean, var, gamma, beta = (None if t is None else cuda.contiguous(t.array) for t in tensors)
+        folded, shift = cuda_norm.fold(w, b, mean, var, gamma, beta, norm.eps)
         return weight._new(folded), weight._new(shift)
     scale, shift = norm.scale_and_shift()
     folded = weight.detach() * scale.reshape(-1, *[1] * (weight.ndim - 1))
