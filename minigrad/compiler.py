@@ -10,7 +10,9 @@ optimizer, and `train()` and `eval()` work as before. Everything else runs as it
 the fused operation cannot stand in: with hooks on its layers, in evaluation mode while gradients are asked
 for, with batch norm that keeps no running statistics.
 
-On a GPU a convolution or a linear layer that stands alone goes through the same kernels.
+A linear layer that stands alone goes through the same kernels, and on a GPU a convolution, too. (On the CPU
+that keeps BLAS's own threads out: after a product they wait for the next one, busily, on the core that the
+fused operations need.)
 """
 
 from __future__ import annotations
@@ -131,7 +133,9 @@ class FusedRun:
         if not isinstance(x, Variable) or device_of(x.array) != device_of(weight.array):
             return False
         on_device = runs_on_device(x.array)
-        if not on_device and (device_of(x.array).type != "cpu" or len(layers) == 1):
+        if not on_device and (
+            device_of(x.array).type != "cpu" or (len(layers) == 1 and type(main) is Conv2d)
+        ):
             return False
         if x.array.dtype != weight.array.dtype or x.array.dtype.kind != "f":
             return False
@@ -259,7 +263,7 @@ class FusedSequential(Sequential):
         try:
             for current in self.named_steps():
                 step = current[1]
-                if _begins_run(step) and isinstance(x, Variable) and runs_on_device(x.array):
+                if _begins_run(step) and isinstance(x, Variable):
                     step = FusedRun([current])
                 x = step(x)
         except MinigradError as error:
