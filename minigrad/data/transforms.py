@@ -45,6 +45,21 @@ class Transform:
     def apply(self, x: Array) -> Array:
         raise NotImplementedError
 
+    def constant(self, value: np.ndarray, x: Array) -> Array:
+        """`value` in the library and on the device of x; to a GPU it is copied once and not for each batch."""
+        device = backend.device_of(x)
+        if device.type == "cpu":
+            return value
+        copies = vars(self).setdefault("_copies", {})
+        key = (device, value.dtype, value.shape, value.tobytes())
+        if key not in copies:
+            copies[key] = backend.to_device(value, device)  # kept for good: a CUDA graph may read it
+        return copies[key]
+
+    def _like(self, value: np.ndarray, x: Array) -> Array:
+        """A constant in the library, device and float dtype of x (float32 if x holds integers)."""
+        return self.constant(value.astype(x.dtype if x.dtype.kind == "f" else np.float32), x)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
@@ -132,7 +147,7 @@ class Standardize(Transform):
         if x.shape[len(x.shape) - len(shape) :] != shape:
             raise ShapeError(f"Standardize: fitted to features of shape {shape}, got x of shape {x.shape}")
         divisor = np.where(self.std > self.eps, self.std, 1.0)
-        return _like(self.mean, x), _like(divisor, x)
+        return self._like(self.mean, x), self._like(divisor, x)
 
     def __repr__(self) -> str:
         return f"Standardize({'not fitted' if self.mean is None else f'features {self.mean.shape}'})"
@@ -167,7 +182,7 @@ class Normalize(Transform):
         channels = len(self.mean)
         if x.ndim < 3 or channels not in (1, x.shape[-3]):
             raise ShapeError(f"Normalize: made for {channels} channels, got x {x.shape}, not (..., C, H, W)")
-        return (x - _like(self.mean[:, None, None], x)) / _like(self.std[:, None, None], x)
+        return (x - self._like(self.mean[:, None, None], x)) / self._like(self.std[:, None, None], x)
 
     def __repr__(self) -> str:
         return f"Normalize(mean={self.mean.tolist()}, std={self.std.tolist()})"
@@ -209,10 +224,10 @@ class Resize(Transform):
             raise ShapeError(f"Resize: takes pictures (..., H, W), got shape {x.shape}")
         (h, w), (new_h, new_w) = x.shape[-2:], self._new_size(*x.shape[-2:])
         if self.mode == "nearest":
-            device = backend.device_of(x)
-            rows, columns = _nearest(h, new_h), _nearest(w, new_w)
-            return x.take(backend.to_device(rows, device), -2).take(backend.to_device(columns, device), -1)
-        y = _like(_triangle_weights(h, new_h), x) @ _floating(x) @ _like(_triangle_weights(w, new_w).T, x)
+            rows, columns = self.constant(_nearest(h, new_h), x), self.constant(_nearest(w, new_w), x)
+            return x.take(rows, -2).take(columns, -1)
+        rows, columns = _triangle_weights(h, new_h), _triangle_weights(w, new_w).T
+        y = self._like(rows, x) @ _floating(x) @ self._like(columns, x)
         return (y + 0.5).astype(np.uint8) if x.dtype == np.uint8 else y
 
     def _new_size(self, h: int, w: int) -> tuple[int, int]:
@@ -272,12 +287,6 @@ class Compose(Transform):
 def _floating(x: Array) -> Array:
     """x itself if it holds floats, else as float32."""
     return x if x.dtype.kind == "f" else x.astype(np.float32)
-
-
-def _like(constant: np.ndarray, x: Array) -> Array:
-    """A constant in the library, device and float dtype of x (float32 if x holds integers)."""
-    dtype = x.dtype if x.dtype.kind == "f" else np.float32
-    return backend.to_device(constant.astype(dtype), backend.device_of(x))
 
 
 def _nearest(old: int, new: int) -> np.ndarray:

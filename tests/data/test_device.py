@@ -7,6 +7,7 @@ import minigrad as mg
 from minigrad import backend
 from minigrad.data import ArrayDataset, DataLoader, Subset, TensorDataset
 from minigrad.data.transforms import Compose, Normalize, Resize, Standardize, ToFloat
+from tests import strict
 
 RNG = np.random.default_rng(4)
 IMAGES = RNG.integers(0, 256, (11, 12, 12), dtype=np.uint8)
@@ -68,3 +69,21 @@ def test_inverse(device):
     x = mg.Tensor(backend.to_device(RNG.random((5, 3)).astype(np.float32), device))
     standardize = Standardize().fit(x)
     np.testing.assert_allclose(host(standardize.inverse(standardize(x))), host(x), rtol=1e-5)
+
+
+def test_constants_are_sent_once():
+    """Not for each batch; new statistics are other constants."""
+    strict.install()
+    standardize = Standardize()
+    transform = Compose([Resize(12, mode="nearest"), Resize(6), ToFloat(), Normalize(0.4, 0.2), standardize])
+    standardize.fit(RNG.random((8, 1, 6, 6)))
+    x = backend.to_device(IMAGES, "strict")[:, None]
+    first = backend.to_numpy(transform(x))
+    strict.counts.reset()
+    again = transform(x[:2])
+    assert strict.counts.uploads == 0
+    np.testing.assert_array_equal(backend.to_numpy(again), first[:2])
+    standardize.fit(RNG.random((8, 1, 6, 6)) * 5)
+    np.testing.assert_allclose(
+        backend.to_numpy(transform(x)), transform(IMAGES[:, None]), rtol=1e-5, atol=1e-5
+    )
