@@ -164,11 +164,15 @@ def compiled(model: Any, optimizer: Any, data: Data) -> tuple[Epoch, Epoch]:
 
 
 def captured(model: Any, optimizer: Any, data: Data) -> tuple[Epoch, Epoch]:
-    """The whole step in one torch.cuda.CUDAGraph, after PyTorch's notes on CUDA graphs."""
+    """The whole step in one torch.cuda.CUDAGraph, after PyTorch's notes on CUDA graphs.
+
+    As there, the gradients are None when the capture begins: backward then writes them into the graph's memory and
+    has nothing to set to zero or to add to.
+    """
 
     def step() -> None:
         x, y = data.next()
-        optimizer.zero_grad(set_to_none=False)  # the gradients' memory must stay where it is
+        optimizer.zero_grad(set_to_none=True)
         outputs = model(x)
         loss = tF.cross_entropy(outputs, y)
         loss.backward()
