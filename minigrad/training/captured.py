@@ -8,7 +8,8 @@ list. What changes from step to step lies on the device, where the kernels find 
     order             the order of the epoch, drawn on the host and copied once an epoch
     counters          the batch of the epoch, and the number of steps; the last kernel of a step adds 1
     hyper             learning rate and the like, see optim/flat.py
-    losses, correct   of each batch, read once an epoch
+    losses            of each batch, read once an epoch
+    counts            right answers so far (with a loss or outputs of your own: `correct`, of each batch)
 
 `CapturedStep` makes the graphs, one for full batches and one for the short last batch. Each is made in this way:
 
@@ -246,8 +247,10 @@ class CapturedStep:
 
     def _read_correct(self, batches: int) -> list[float]:
         """Right answers of each batch; where a kernel has added them up, all of them with the first."""
-        if self.fused and self.loss_fn is None and (counts := backend.to_numpy(self.counts))[2]:
-            return [float(counts[0])] + [0.0] * (batches - 1)
+        if self.fused and self.loss_fn is None:
+            right, _, examples = backend.to_numpy(self.counts).tolist()
+            if examples:  # the kernel for cross-entropy did the counting
+                return [float(right)] + [0.0] * (batches - 1)
         return backend.to_numpy(self.correct)[:batches].tolist()
 
 
