@@ -220,6 +220,11 @@ def _begins_run(layer: Any) -> bool:
     return type(layer) is Linear
 
 
+def _name(run: list[tuple[str, Module]]) -> str:
+    """Of the first and the last layer: "0-3", or "15" for one that stands alone."""
+    return run[0][0] if len(run) == 1 else f"{run[0][0]}-{run[-1][0]}"
+
+
 def _pools_by_two(layer: Module) -> bool:
     return (
         type(layer) is MaxPool2d
@@ -252,7 +257,7 @@ class FusedSequential(Sequential):
         """(name, what is called), a fused run counting as one: ("0-3", FusedRun), ("4", Flatten()) ..."""
         if self._steps is None:
             vars(self)["_steps"] = [
-                (f"{run[0][0]}-{run[-1][0]}", FusedRun(run)) if len(run) > 1 else run[0]
+                (_name(run), FusedRun(run)) if _begins_run(run[0][1]) else run[0]
                 for run in find_runs(list(self.named_children()))
             ]
         assert self._steps is not None
@@ -262,22 +267,22 @@ class FusedSequential(Sequential):
         current: tuple[str, Any] = ("", None)
         try:
             for current in self.named_steps():
-                step = current[1]
-                if _begins_run(step) and isinstance(x, Variable):
-                    step = FusedRun([current])
-                x = step(x)
+                x = current[1](x)
         except MinigradError as error:
             name, step = current
-            note_layer(error, name, step.title if isinstance(step, FusedRun) else step)
+            if isinstance(step, FusedRun):
+                step = step.title if len(step.layers) > 1 else step.layers[0]
+            note_layer(error, name, step)
             raise
         return x
 
     def __repr__(self) -> str:
         lines = []
         for name, step in self.named_steps():
-            if isinstance(step, FusedRun):
+            if isinstance(step, FusedRun) and len(step.layers) > 1:
                 lines.append(f"  ({name}): {step.title}")
                 lines += [f"    ({n}): {layer!r}" for n, layer in zip(step.names, step.layers, strict=True)]
             else:
-                lines.append(f"  ({name}): " + repr(step).replace("\n", "\n  "))
+                layer = step.layers[0] if isinstance(step, FusedRun) else step
+                lines.append(f"  ({name}): " + repr(layer).replace("\n", "\n  "))
         return "\n".join(["Sequential(", *lines, ")"])

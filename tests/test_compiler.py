@@ -48,7 +48,8 @@ def runs(model: nn.Module) -> list[str]:
     found = []
     for module in model.modules():
         if isinstance(module, FusedSequential):
-            found += [step.title for _, step in module.named_steps() if isinstance(step, FusedRun)]
+            steps = [step for _, step in module.named_steps() if isinstance(step, FusedRun)]
+            found += [step.title for step in steps if len(step.layers) > 1]
     return found
 
 

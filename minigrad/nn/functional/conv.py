@@ -24,7 +24,7 @@ import numpy as np
 from minigrad.autograd import Function
 from minigrad.errors import ArgumentError, ShapeError, describe
 from minigrad.nn.functional.checks import check_positive, check_same_dtype, check_tensor
-from minigrad.nn.functional.fused import BlockOptions, ConvBlock
+from minigrad.nn.functional.fused import BlockOptions, ConvBlock, runs_on_device
 from minigrad.shapes import as_int, output_size, pair
 from minigrad.tensor import Tensor
 
@@ -232,6 +232,7 @@ def _has_a_kernel(x: Tensor, dilation: Pair, groups: int) -> bool:
     """Whether kernels/cpu/conv.py can do it, which gives what Conv2d gives in half the time."""
     return (
         isinstance(x.array, np.ndarray)
+        and not runs_on_device(x.array)
         and x.array.dtype.kind == "f"
         and x.array.size > 0
         and dilation == (1, 1)
