@@ -20,7 +20,7 @@ from benchmarks.children import report
 from minigrad import backend, models, nn, optim
 from minigrad.data import ArrayDataset, DataLoader, garments
 from minigrad.nn import functional as F
-from minigrad.training import CapturedTraining, evaluate, train_epoch
+from minigrad.training import CapturedTesting, CapturedTraining, evaluate, train_epoch
 
 __all__ = ["run_section"]
 
@@ -225,7 +225,7 @@ def follow(make: Any, dtype: Any, tolerance: float, compiled: bool, device: str)
 
 
 def captured(device: str) -> None:
-    """Epochs of captured steps against eager epochs on the same device, and against the CPU."""
+    """Epochs of captured steps against eager epochs on the same device, and against the CPU; captured evaluation."""
     for name, make in OPTIMIZERS.items():
         check(f"{name}, captured", lambda m=make: captured_epochs(m, device))
 
@@ -242,6 +242,11 @@ def captured_epochs(make: Any, device: str) -> str:
         if kind == "captured":
             training = CapturedTraining(model, loader, optimizer, say=said.append)
             found[kind] = [training.epoch(epoch) for epoch in (1, 2)]
+            test_loader = DataLoader(data, 64, device=device)
+            testing = CapturedTesting(model, test_loader, say=said.append)
+            assert testing.accuracy() == evaluate(model, test_loader), (
+                "captured evaluation differs from evaluate"
+            )
         else:
             found[kind] = [train_epoch(model, loader, optimizer, epoch=epoch) for epoch in (1, 2)]
     assert not said, said[0]

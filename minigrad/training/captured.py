@@ -286,11 +286,14 @@ def _restore(arrays: list[Array], values: list[Array]) -> None:
 
 
 def _largest_difference(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    """Over all arrays: the largest difference, in units of the largest number of its array (at least 1e-3)."""
+    """Over all arrays: the largest difference, in units of the largest number of its array (at least 1e-3).
+
+    Whole numbers have to be the same: a difference of 1 is a large one.
+    """
     worst = 0.0
     for a, b in zip(found, expected, strict=True):
         if a.size:
-            scale = max(1e-3, float(np.abs(b).max()))
+            scale = max(1e-3, float(np.abs(b).max())) if b.dtype.kind == "f" else 1e-3
             difference = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a.astype(np.float64) - b))
             worst = max(worst, float(difference.max() / scale), key=lambda v: (v != v, v))
     return worst

@@ -56,8 +56,8 @@ class CapturedEvaluation:
         self.xp = backend.namespace(dataset.images)
         self.fused = kernels.serves(self.xp)
         capacity = -(-len(dataset) // batch_size)
-        # Of each batch a number that is finite if the outputs are; of all batches how many answers are right.
-        self.signs = self.xp.zeros(capacity, next(iter(model.parameters())).array.dtype)
+        # Of each batch a number that is finite if its outputs are; of all batches how many answers are right.
+        self.finite = self.xp.zeros(capacity, next(iter(model.parameters())).array.dtype)
         self.counts = self.xp.zeros(3, np.int64)
         self._graphs: dict[int, Any] = {}
         self._bound: list[Array] = []  # the arrays that the graphs know
@@ -70,11 +70,11 @@ class CapturedEvaluation:
             raise ShapeError(f"evaluate: the model must give (N, classes), got shape {outputs.shape}")
         check_classes(outputs, self.batches.dataset)
         array = outputs.array
-        if self.fused and array.dtype == self.signs.dtype:
+        if self.fused and array.dtype == self.finite.dtype:
             rows = loss_kernels.cross_entropy(kernels.contiguous(array), labels, need_gradient=False)
-            loss_kernels.finish_batch(rows, self.signs, None, self.counts, self.batches.counters)
+            loss_kernels.finish_batch(rows, self.finite, None, self.counts, self.batches.counters)
             return
-        self.signs[self.batches.position] = self.xp.where(self.xp.isfinite(array).all(), 0.0, np.nan)
+        self.finite[self.batches.position] = self.xp.where(self.xp.isfinite(array).all(), 0.0, np.nan)
         right = self.counts[:1]
         right += correct_on_device(outputs, Tensor(labels))
         self.batches.counters += 1
@@ -115,8 +115,8 @@ class CapturedEvaluation:
             self.counts.fill(0)
             for size in sizes:
                 self.graphs.launch(graphs[size])
-            correct, signs = int(backend.to_numpy(self.counts)[0]), backend.to_numpy(self.signs)
-        bad = ~np.isfinite(signs[: len(sizes)])
+            correct, finite = int(backend.to_numpy(self.counts)[0]), backend.to_numpy(self.finite)
+        bad = ~np.isfinite(finite[: len(sizes)])
         if bad.any():
             number = int(bad.argmax()) + 1
             raise NonFiniteError(f"evaluate: the model's outputs for batch {number} are not finite numbers")
