@@ -48,7 +48,7 @@ def dense_forward(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, norm: Normalisation | None, activation: str
 ) -> tuple[np.ndarray, SavedDense, np.ndarray | None, np.ndarray | None]:
     """x (N, in) -> y (N, out), what backward needs, and the batch's mean and var (out,)."""
-    xt = np.ascontiguousarray(x.T)
+    xt = x.T if x.flags.c_contiguous else np.ascontiguousarray(x.T)  # BLAS takes either order as it is
     z = product(weight, xt)
     saved = SavedDense(activation, xt, weight, z)
     if norm is None:
