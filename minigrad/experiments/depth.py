@@ -221,6 +221,7 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
             right.plot(run.column("step"), run.column("value"), line, color=colour, alpha=0.8, label=label)
             right.plot(run.column("step")[-1:], run.column("value")[-1:], style[0], color=colour)
     left.axhline(CHANCE, color="gray", linewidth=0.8)
+    left.text(recipe.depths[0], CHANCE - 0.01, "chance", va="top", fontsize=8, color="dimgray")
     left.set(xlabel="layers with weights", ylabel="test accuracy", xscale="log", ylim=(0, 1))
     left.set_title("Accuracy against depth (faint: each seed)")
     left.set_xticks(recipe.depths, [str(depth) for depth in recipe.depths])
@@ -233,6 +234,7 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
     ]
     title = f"{deepest} layers, each seed" + (f" (diverged: {'; '.join(lost)})" if lost else "")
     right.axhline(np.log(10), color="gray", linewidth=0.8, linestyle=":")
+    right.text(recipe.steps, np.log(10) + 0.06, "guessing, log 10", ha="right", fontsize=8, color="dimgray")
     right.set(xlabel="step", ylabel="training loss", ylim=(0, 3.5), title=title)
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -252,4 +254,17 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     draw=draw,
+    text="Sixteen networks, four depths of four kinds, are trained for 300 steps with three seeds. Only with "
+    "shortcuts and batch norm together does the accuracy stay where it is from 10 to 110 layers; the "
+    "deepest of them trains in every seed, and 110 plain layers stay at chance with and without batch "
+    "norm. Plain networks get worse from each depth to the next even with batch norm, in training too, "
+    "as in the source. Two differences remain. In the source the deeper residual network is also the "
+    "better one (8.75 % error with 20 layers, 6.61 % with 110), here 110 layers are about as good as "
+    "10, for 300 steps of 32 pictures are one pass over the training set and not a training to the end; "
+    "for the same reason the fall of the plain networks shows that they learn slowly, and not what they "
+    "could reach. And shortcuts alone, which the source did not try, are no help here: without batch "
+    "norm the sums grow from block to block, and from 56 layers on the loss overflows in every seed. "
+    "All networks have the rate 0.03, which was taken after several had been tried on seed 0; smaller "
+    "ones were worse for 10 layers without batch norm, but might keep shortcuts alone from diverging. "
+    '"Plain networks get worse" is judged against the best of the shallower plain networks.',
 )

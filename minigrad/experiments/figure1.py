@@ -206,8 +206,10 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
         found = table.where(what="step", bn=bn, seed=recipe.seeds[0])
         for name, style in (("p85", "--"), ("p50", "-"), ("p15", "-.")):
             label = f"{name[1:]}th"
-            axes.plot(found.column("step"), found.column(name), style, color=LOOKS[bn][0], label=label)
-        axes.set(xlabel="training step", ylabel="input to the sigmoid", title=f"({letter}) {TITLES[bn]}")
+            thousands = found.column("step") / 1000
+            axes.plot(thousands, found.column(name), style, color=LOOKS[bn][0], label=label)
+        axes.set(xlabel="training step (thousands)", ylabel="input to the sigmoid")
+        axes.set_title(f"({letter}) {TITLES[bn]}, seed {recipe.seeds[0]}")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, loc="upper center", ncols=3, title="percentile of the pictures")
     low = min(axes.get_ylim()[0] for axes in (middle, right))
@@ -215,7 +217,7 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
     for axes in (middle, right):
         axes.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
     figure.suptitle(
-        "MNIST, three layers of sigmoids: accuracy, and the input to a typical sigmoid of the last"
+        "MNIST, three layers of sigmoids: accuracy, and the input to a typical sigmoid of the last layer"
     )
     return figure
 
@@ -232,4 +234,18 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     draw=draw,
+    text="Two networks that differ in nothing but batch norm are trained on the same batches. In (a) the one "
+    "with batch norm passes 0.85 after about a hundred steps, while the other is still below 0.7 at "
+    "300; from some thousand steps on the two lie close together, and what is left at the end is half a "
+    "percentage point, with the same sign in both seeds. The paper shows curves and no numbers, and the "
+    "three statements that can be tested, higher, sooner and steadier, all held. Steadier needs a "
+    "remark: without batch norm the percentiles in (b) swing most during the first 5000 steps and "
+    "settle by about 20,000, and most of the difference comes from there; after step 20,000 the unit "
+    "without batch norm is the steadier one of the two in seed 0 and the less steady one in seed 1, and "
+    "with batch norm the distribution in (c) goes on widening slowly. Rate and starting weights were "
+    "chosen after trials, since the paper gives neither: three rates with two widths of the Gaussian, "
+    "6000 steps, one seed. At rate 2.0 the plain network did better than at the 0.5 taken here (0.957 "
+    "against 0.948) and the lead of batch norm was smaller (0.962 against 0.957), so the size of the "
+    "difference depends on that choice. Population statistics, the paper's own way of predicting, "
+    "replaced moving averages after the first quick run.",
 )

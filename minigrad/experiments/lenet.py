@@ -155,4 +155,14 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     draw=draw,
+    text="LeNet is trained for ten epochs with and without batch norm, from the same weights, on the same "
+    "order of pictures, at the tutorial's own rates. With batch norm two epochs suffice for the "
+    "training accuracy that LeNet has after ten, and at the end training loss and test accuracy are "
+    "better in every seed. Training loss and accuracy agree with the tutorial's to the digits that the "
+    "seeds allow, and so does the test accuracy with moving averages, 0.870 against 0.869. That "
+    "agreement is partly luck, for these accuracies jump: as late as the eighth epoch the band in the "
+    "right panel goes down to 0.80. So the verdict compares both networks with population statistics "
+    "(which leave LeNet without batch norm as it is); they bring 0.017 more. LeNet without batch norm "
+    "has not stopped learning after ten epochs, so the figure shows how fast the two learn and not how "
+    "good each can become. No setting was chosen here: rates, batch size and epochs are the tutorial's.",
 )

@@ -7,8 +7,9 @@ would not do.
 
 Measured in LeNet with sigmoids and with ReLU: batch norm before the nonlinearity, after it, and none. No learning
 rate suits all of them, so each is trained at several and its best mean accuracy counts (chosen by the test
-accuracy, with the same choice for all). The reason that the paper gives is looked at as well: at the end of
-training, for what is normalised, the skewness and the excess kurtosis of each channel, both 0 for a Gaussian.
+accuracy, with the same choice for all). Accuracy is that with moving averages. The reason that the paper gives is
+looked at as well: at the end of training, for what is normalised, the skewness and the excess kurtosis of each
+channel, both 0 for a Gaussian.
 
 How to read the figure: left and middle, test accuracy at the end against the learning rate, one line a place. Right,
 how far from a Gaussian the normalised values are: the mean of |skewness| over channels, layers and seeds.
@@ -31,6 +32,7 @@ __all__ = ["EXPERIMENT"]
 
 PLACES = ("before", "after", "none")
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
+TITLES = {"sigmoid": "sigmoid", "relu": "ReLU"}
 CHANCE = 0.1
 EQUAL = 0.005  # see judge
 
@@ -194,7 +196,7 @@ STYLES = {"before": ("tab:blue", "s-"), "after": ("tab:green", "^-."), "none": (
 
 
 def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
-    figure = plot.new_figure(12, 3.9)
+    figure = plot.new_figure(12, 4.2)
     panels = figure.subplots(1, 3, width_ratios=(4, 4, 3))
     for axes, activation in zip(panels, ACTIVATIONS, strict=False):
         for place, (colour, style) in STYLES.items():
@@ -205,8 +207,7 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
         axes.set(xlabel="learning rate", ylabel="test accuracy", xscale="log", ylim=(0, 1))
         axes.set_xticks(recipe.rates, [f"{rate:g}" for rate in recipe.rates])
         axes.minorticks_off()
-        axes.set_title(f"{activation} (faint: each seed)")
-        axes.legend(frameon=False, title="batch norm", loc="lower left")
+        axes.set_title(f"{TITLES[activation]} (faint: each seed)")
         axes.grid(alpha=0.3)
     bars = panels[2]
     for offset, place, hatch in ((-0.2, "before", ""), (0.2, "after", "//")):
@@ -217,9 +218,12 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
         where = np.arange(len(ACTIVATIONS)) + offset
         colour = STYLES[place][0]
         bars.bar(where, heights, 0.38, color=colour, hatch=hatch, edgecolor="white", label=place)
-    bars.set_xticks(range(len(ACTIVATIONS)), list(ACTIVATIONS))
-    bars.set(ylabel="mean |skewness| of what is normalised", title="0 for a Gaussian")
+    bars.set_xticks(range(len(ACTIVATIONS)), [TITLES[activation] for activation in ACTIVATIONS])
+    bars.set(ylabel="mean |skewness| of what is normalised", title="Skewness (0 for a Gaussian)")
     bars.legend(frameon=False, title="batch norm")
+    handles, labels = panels[0].get_legend_handles_labels()
+    labels = [label if label == "none" else f"batch norm {label}" for label in labels]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     bars.grid(alpha=0.3, axis="y")
     figure.suptitle("Batch norm before or after the nonlinearity")
     return figure
@@ -237,4 +241,17 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     draw=draw,
+    text="LeNet with sigmoids and with ReLU is trained for 400 steps with batch norm before the "
+    "nonlinearity, after it, and without, at three rates; the best rate of each place counts. The "
+    "paper's reason holds: what stands before the nonlinearity is far less skewed and nearer to a "
+    "Gaussian, for both nonlinearities. Its conclusion held in part. With ReLU before is ahead in every "
+    "seed, but by less than 0.01 on average, little more than the standard error; with sigmoids after "
+    "is ahead by 0.035. That second result is not to be trusted far: accuracies are taken with moving "
+    "averages, which lag at high rates (see [`prediction`](#prediction)). At rates 0.5 and 2.0 the "
+    "sigmoid networks with batch norm before have a training loss near that of the best ones with batch "
+    "norm after, about 0.36 against 0.33, yet test accuracies from 0.71 to 0.85 over the seeds, so "
+    "statistics and not weights decide much of the comparison. Four of the six best rates are the "
+    "lowest of the grid as well, so lower ones might be better still. What is certain is that either "
+    "place is far better than none: without batch norm the sigmoids hardly begin to learn in 400 steps, "
+    "and ReLU only at the lower rates.",
 )

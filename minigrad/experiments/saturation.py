@@ -190,7 +190,7 @@ def judge(recipe: Recipe, table: Table) -> Findings:
             f"{np.mean(shares[True]):.1%} with batch norm, accuracy {np.mean(scores[False]):.3f} and "
             f"{np.mean(scores[True]):.3f}"
             + (
-                " (nothing is saturated, so saturation is not what slows it)"
+                " (in some seeds nothing is saturated, so saturation is not what slows them)"
                 if min(shares[False]) < 0.01
                 else ""
             )
@@ -217,6 +217,9 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1))
 def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
     figure = plot.new_figure(11, 3.1 * len(recipe.scales) + 0.4)
     panels = figure.subplots(len(recipe.scales), 3, squeeze=False)
+    top = max(10.0, 115 * float(table.column("saturated").max()))
+    for axes in panels[1:, 2]:
+        axes.sharey(panels[0][2])  # gradients of all starts on one scale
     for row, scale in enumerate(recipe.scales):
         for column, bn in enumerate((False, True)):
             axes = panels[row][column]
@@ -229,7 +232,7 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
                 axes.fill_between(
                     steps, curves.min(0), curves.max(0), color=COLOURS[look], alpha=0.15, linewidth=0
                 )
-            axes.set(xlabel="step", ylabel="saturated values (%)", ylim=(-3, 103))
+            axes.set(xlabel="step", ylabel="saturated values (%)", ylim=(-0.03 * top, top))
             axes.set_title(f"weights x {scale:g}, {'with' if bn else 'without'} batch norm")
         axes = panels[row][2]
         for bn, colour, line in ((False, "tab:orange", "o--"), (True, "tab:blue", "s-")):
@@ -242,7 +245,7 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
             axes.fill_between(layers, np.min(runs, 0), np.max(runs, 0), color=colour, alpha=0.15, linewidth=0)
         axes.set(xlabel="layer", ylabel="length of the gradient", yscale="log", xticks=list(layers))
         axes.set_title(f"weights x {scale:g}, mean over the steps")
-        axes.legend(frameon=False, title="batch norm")
+        axes.legend(frameon=False, title="batch norm", loc="lower right")
     panels[0][1].legend(frameon=False)
     for axes in panels.flat:
         axes.grid(alpha=0.3)
@@ -262,4 +265,19 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     draw=draw,
+    text="Five layers of sigmoids are trained from two starts, and the share of values where the sigmoid is "
+    "flat is taken on fixed pictures every hundred steps. That batch norm keeps the inputs out of the "
+    "flat parts is seen in both rows: at most about one value in a hundred is there with it, while from "
+    "the large weights a third of the worst layer is flat without it, and one unit in twenty is stuck. "
+    "But the claim is about the harm that this does, and there it did not hold. From Xavier's weights "
+    "nothing was saturated while the plain network failed to learn: two of three seeds stay at chance "
+    "for all 3000 steps, and the gradient in their first layers is a hundred times smaller than with "
+    "batch norm, since each layer multiplies it by a quarter at most; the third begins to learn after "
+    "2000 steps and becomes saturated only then. From weights five times as large the plain network is "
+    "saturated from the first step, has the larger gradients, and learns as well as the one with batch "
+    "norm. So in this network the gradient dies of small weights before saturation matters; it does not "
+    "show that saturation is harmless in deeper networks or at other rates. Test accuracies with batch "
+    "norm are those of moving averages, which at a rate of 0.5 jump by one or two hundredths: the "
+    "difference of 0.009 in the second row is within that, and had it been the other way round, the "
+    'verdict would have been "in part".',
 )

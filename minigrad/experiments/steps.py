@@ -16,8 +16,8 @@ faster decay of the rate) have no counterpart.
 Test accuracy is measured during training with population statistics of some training pictures, because moving
 averages lag behind at high rates (see `prediction`). "Steps to the baseline's best" is the first measurement at
 which a network reaches the highest accuracy of the baseline with the same seed. In the figure a line is the mean
-of the seeds, the band their range, the dashed level the baseline's best, and a marker the point where the mean
-reaches it.
+of the seeds, the band their range, the dashed level the baseline's best, and a filled marker the point where the
+mean reaches it; the open marker of a network that does not get there is at its end.
 """
 
 from __future__ import annotations
@@ -246,9 +246,10 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
         )
     )
     axes.axhline(best, color="black", linewidth=0.8, linestyle="--", alpha=0.6)
+    where = {"transform": axes.get_yaxis_transform(), "ha": "left", "va": "bottom"}
     axes.text(
-        1, best, "baseline's best ", transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8
-    )
+        0.01, best, "baseline's best", fontsize=8, **where
+    )  # above the first steps no curve is that high
     for (name,), mine in table.groups("network"):
         curves = [curve for _, curve in mine.groups("seed")]
         steps = curves[0].column("step")
@@ -265,6 +266,7 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
     axes.set_title(
         "Test accuracy by step; a filled marker is where the mean reaches the baseline's best", fontsize=10
     )
+    axes.set_xlim(0, None)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     axes.grid(alpha=0.3)
     return figure
@@ -282,4 +284,18 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     draw=draw,
+    text="Seven networks train for 1600 steps each, and each is asked when it first has the best accuracy of "
+    "the baseline with the same seed. Batch norm at the baseline's own rate saves about as many steps "
+    "as the paper says, and ends higher; a network of sigmoids trains with it and stays at chance "
+    "without it, apart from a single measurement at 0.17. The paper's gain from higher rates was not "
+    "found. Five times the rate needs more steps than the baseline's rate, and at thirty times one seed "
+    "fell to chance within 160 steps while the other reached 0.74, so that line and band of BN-x30 show "
+    "the mean and the range of two different fates. The likely reason is where the baseline stands: its "
+    "rate of 0.1, with momentum 0.9, was the best of five for the baseline (trials with one seed), "
+    "which leaves little room above it, while the paper's baseline has a rate of 0.0015, and how it was "
+    "chosen is not said. `baseline-x5` was added later as a control: five times the rate without batch "
+    "norm costs a good part of the accuracy but does not make the parameters infinite, as it did in the "
+    "paper. Unlike the paper's, the sigmoid network with batch norm reaches the baseline's best. The "
+    "networks, the pictures and the number of steps are so much smaller than the paper's 31 million "
+    "steps on ImageNet that the factors can be compared in kind only.",
 )

@@ -93,5 +93,7 @@ def test_draw(monkeypatch):
     rows = [row for case in EXPERIMENT.cases(TINY) for row in EXPERIMENT.measure(TINY, case, Context())]
     table = Table(rows)
     figure = EXPERIMENT.draw(TINY, table, EXPERIMENT.judge(TINY, table))
-    assert [axes.get_xlabel() for axes in figure.axes] == ["training step"] * 3
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == ["training step", *["training step (thousands)"] * 2]
+    assert figure.axes[1].get_lines()[0].get_xdata()[-1] == TINY.steps / 1000
     assert figure.axes[1].get_ylim() == figure.axes[2].get_ylim()

@@ -51,7 +51,7 @@ def test_judge(without, with_bn, scores, held):
     shares = dict(zip([(1.0, False), (5.0, False), (1.0, True), (5.0, True)], without + with_bn, strict=True))
     findings = EXPERIMENT.judge(TINY, made_up(shares, scores))
     assert findings.held is held
-    assert ("saturation is not what slows it" in findings.verdict) is (without[0] == 0.0)
+    assert ("saturation is not what slows them" in findings.verdict) is (without[0] == 0.0)
 
 
 def test_flat_means_far_from_zero():
