@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.kernels.cpu import dense
 from tests import oracles
 from tests.kernels import support
 from tests.kernels.support import ACTIVATIONS, GAMMAS, compare, few, run, seeds, set_parameters, some
@@ -68,8 +69,13 @@ def test_any_shape(N, features, layers, bias, gamma, order, seed, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("N", [2, 3, 15, 16, 17, 31, 33, 96, 127, 128, 129, 256, 257])
-def test_batches_that_the_shards_do_not_divide(N, dtype):
+def test_batches_that_the_parts_do_not_divide(N, dtype, monkeypatch):
     """With 2 or 3 values a channel hardly anything is left of a gradient, and float32 has no digits for it."""
+    monkeypatch.setattr(dense, "LEAST", 1)
+    monkeypatch.setattr(dense, "LARGEST", 32)
+    parts = dense.parts_of(N, np.ones((3, 5)))
+    assert len(parts) == 2 * -(-N // 64)
+    np.testing.assert_array_equal(np.concatenate([np.arange(N)[part] for part in parts]), np.arange(N))
     x = examples((N, 5), dtype)
     compare(block(), x, limit=1e-3 if N < 4 and dtype is np.float32 else None)
     compare(block(norm=None), x)

@@ -20,7 +20,8 @@ from minigrad.kernels.cpu.threads import add_in_order, run_shards, shards
 
 __all__ = ["SavedDense", "dense_backward", "dense_forward"]
 
-SHARD = 256  # examples in one matrix product: the same pieces for every number of threads
+LEAST = 20_000_000  # multiplications below which handing a part to another thread costs more than it saves
+LARGEST = 256  # examples in one part, where there are several
 
 
 @dataclass
@@ -36,10 +37,18 @@ class SavedDense:
     inv_std: np.ndarray | None = None  # (out, 1)
 
 
+def parts_of(N: int, weight: np.ndarray) -> list[slice]:
+    """The batch in parts for products with W: the same for every number of threads, and even for two."""
+    if N * weight.size < LEAST:
+        return [slice(0, N)]
+    count = 2 * -(-N // (2 * LARGEST))
+    return shards(N, -(-N // count))
+
+
 def product(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
     """weight (out, in) @ x (in, N), in shards of the batch."""
     out = empty((weight.shape[0], x.shape[1]), x.dtype)
-    parts = shards(x.shape[1], SHARD)
+    parts = parts_of(x.shape[1], weight)
     run_shards(lambda k: np.matmul(weight, x[:, parts[k]], out=out[:, parts[k]]), len(parts))
     return out
 
@@ -86,7 +95,7 @@ def dense_backward(saved: SavedDense, gy: np.ndarray, need_x: bool) -> dict[str,
         slope += (gbeta / N)[:, None]
         gz -= slope
         gz *= saved.inv_std if saved.gamma is None else saved.inv_std * saved.gamma[:, None]
-    parts = shards(N, SHARD)
+    parts = parts_of(N, saved.weight)
     result["weight"] = add_in_order(
         run_shards(lambda k: gz[:, parts[k]] @ saved.x[:, parts[k]].T, len(parts))
     )
