@@ -50,6 +50,8 @@ class CudaGraphs:
         self._capturing = False
         self._pool = self._cupy.cuda.MemoryPool(self._malloc)
         with self._device:
+            # At a limit (CUPY_GPU_MEMORY_LIMIT) the pool would give back blocks that graphs write into.
+            self._pool.set_limit(size=0)
             # A blocking stream would have to wait for the default stream, which a capture forbids.
             self._stream = self._cupy.cuda.Stream(non_blocking=True)
 
@@ -57,7 +59,16 @@ class CudaGraphs:
         """Where the pool gets new memory from."""
         if self._capturing:
             raise RuntimeError(f"the captured function takes {size} bytes more than it took while warming up")
-        return self._cupy.cuda.MemoryPointer(self._cupy.cuda.Memory(size), 0)
+        cuda = self._cupy.cuda
+        try:
+            return cuda.MemoryPointer(cuda.Memory(size), 0)
+        except cuda.runtime.CUDARuntimeError:
+            self._cupy.get_default_memory_pool().free_all_blocks()
+        try:
+            return cuda.MemoryPointer(cuda.Memory(size), 0)
+        except cuda.runtime.CUDARuntimeError as error:
+            # Not CUDA's error: at that the pool, too, would give back all its free blocks and try again.
+            raise MemoryError(f"{size} bytes more do not fit into the GPU's memory: {error}") from None
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:

@@ -170,6 +170,8 @@ class CapturedStep:
                 _restore(state, before)
                 self.graphs.launch(graph)
                 difference = _largest_difference([backend.to_numpy(a) for a in state], expected)
+            except MemoryError as error:  # without a pool of its own a step needs less
+                raise CannotCapture(first_line(error)) from error
             finally:
                 _restore(state, before)
                 backend.random.set_state(random)

@@ -406,6 +406,24 @@ def test_an_optimizer_that_goes_on_eagerly_has_forgotten_the_attempt(name):
     assert sorted(made.state_dict()["state"][0]) == sorted(optimizer.state_dict()["state"][0])
 
 
+def test_a_pool_that_finds_no_memory(monkeypatch):
+    """A step that runs eagerly needs less, and begins where this one did."""
+    original, calls = FlatOptimizer.step, []
+
+    def step(self, *args, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError("64 bytes more do not fit")
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(FlatOptimizer, "step", step)
+    training, model, _, said = captured()
+    training.epoch()
+    assert said[0].endswith("not as a CUDA graph: MemoryError: 64 bytes more do not fit")
+    reference, _, _ = eager()
+    same(numbers(model), numbers(reference))
+
+
 def test_a_device_without_graphs(monkeypatch):
     """A stream that cannot be made is no reason to end a run."""
 
