@@ -132,7 +132,7 @@ class FlatOptimizer:
     def finished(self, steps: int) -> None:
         """Tell the ordinary optimizer that so many steps were made."""
         for group in self.groups if steps else ():
-            group.show()
+            group.hand_over()
             for p in group.params:
                 p.version[0] += 1  # so that a graph that still needs the old value notices
                 if not isinstance(self.optimizer, SGD):
@@ -189,7 +189,7 @@ class _FlatGroup:
                 self.optimizer.state[p][name] = view
         return flat
 
-    def show(self) -> None:
+    def hand_over(self) -> None:
         """Put views of what is remembered into the optimizer's state, where it has nothing yet."""
         for name, flat in zip(self.names, self.remembered, strict=True):
             for p, view in zip(self.params, self.views(flat), strict=True):

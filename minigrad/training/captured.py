@@ -17,8 +17,8 @@ list. What changes from step to step lies on the device, where the kernels find 
 2. capture;
 3. check: one replay from the old state has to give what the eager step gave; then all is put back again.
 
-What cannot be captured (a layer that waits for the device, random numbers of the host, an optimizer of your own) is
-a `CannotCapture` with the reason. `CapturedTraining` then goes on with `train_epoch` and says so once.
+What cannot be captured (a layer that waits for the device, random numbers of the host, hooks, an optimizer of your
+own) is a `CannotCapture` with the reason. `CapturedTraining` then goes on with `train_epoch` and says so once.
 """
 
 from __future__ import annotations
@@ -207,6 +207,7 @@ class CapturedStep:
             LabelError: the data set has more classes than the model.
             CannotCapture: see above; model and optimizer are as they were.
         """
+        refuse_hooks(self.model)
         self.model.train()
         if not self._still_bound():
             self._bind()
@@ -262,6 +263,16 @@ def graphs_for(model: Module) -> Graphs:
         return CudaGraphs(device_of_model(model).index)
     except Exception as error:  # CuPy and CUDA have many classes for this
         raise CannotCapture(first_line(error)) from error
+
+
+def refuse_hooks(model: Module) -> None:
+    """Hooks are Python, which a graph does not repeat: they would be called while it is made, and then no more."""
+    for name, layer in model.named_modules():
+        if layer._forward_hooks or layer._forward_pre_hooks:
+            raise CannotCapture(f"layer {name!r} has hooks")
+    for name, parameter in model.named_parameters():
+        if parameter._hooks:
+            raise CannotCapture(f"parameter {name!r} has hooks")
 
 
 def check_classes(outputs: Tensor, dataset: Any) -> None:

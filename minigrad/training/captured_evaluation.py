@@ -27,6 +27,7 @@ from minigrad.training.captured import (
     first_line,
     graphs_for,
     keeps_pictures,
+    refuse_hooks,
     same_arrays,
 )
 from minigrad.training.loop import correct_on_device, device_of_model, evaluate, evaluation_mode
@@ -100,6 +101,7 @@ class CapturedEvaluation:
             LabelError: the data set has more classes than the model.
             CannotCapture: the model cannot be captured.
         """
+        refuse_hooks(self.model)
         order = np.arange(len(self.batches.dataset)) if order is None else order
         full, rest = divmod(len(order), self.batch_size)
         sizes = [self.batch_size] * full + [rest] * (rest > 0)

@@ -105,6 +105,14 @@ def test_what_cannot_be_captured_is_said_once():
     assert said[0].startswith("evaluation runs one kernel at a time and not as a CUDA graph: RuntimeError: ")
 
 
+def test_hooks_are_called_for_each_batch():
+    model, calls, said = lenet(), [], []
+    model[4].register_forward_hook(lambda layer, x, y: calls.append(1))
+    CapturedTesting(model, loader(), said.append, StrictGraphs()).accuracy()
+    assert len(calls) == 3
+    assert "layer '4' has hooks" in said[0]
+
+
 def test_a_device_without_graphs(monkeypatch):
     """A stream that cannot be made is no reason to end a run."""
 
