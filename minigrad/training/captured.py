@@ -235,7 +235,8 @@ class CapturedStep:
                 for size in sizes:
                     self.graphs.launch(self._graphs[size][0])
                     started += 1
-            finally:  # Ctrl-C may come at any time
+            finally:  # Ctrl-C may come at any time; whoever reads the weights then is on another stream
+                self.graphs.synchronize()
                 self._finished(started)
             losses, correct = backend.to_numpy(self.losses), self._read_correct(len(sizes))
         totals.add(zip(losses[: len(sizes)].tolist(), correct, strict=True), sizes)

@@ -297,6 +297,25 @@ def test_a_group_of_parameters_that_comes_later():
     assert (numbers(model)["8.bias"] != before["8.bias"]).all()
 
 
+def test_an_interrupted_epoch_counts_the_steps_that_were_started(monkeypatch):
+    training, _, made, _ = captured("Adam")
+    training.epoch(1)
+    original, calls = StrictGraphs.launch, []
+
+    def launch(self, graph):
+        calls.append("launch")
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        original(self, graph)
+
+    monkeypatch.setattr(StrictGraphs, "launch", launch)
+    monkeypatch.setattr(StrictGraphs, "synchronize", lambda self: calls.append("wait"))
+    with pytest.raises(KeyboardInterrupt):
+        training.epoch(2)
+    assert calls == ["wait", "launch", "launch", "wait"]
+    assert made.state_dict()["state"][0]["step"] == 3 + 1
+
+
 def test_drop_last():
     training, *_ = captured(drop_last=True)
     assert training.epoch().examples == 10
