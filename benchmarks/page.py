@@ -39,6 +39,7 @@ METHOD = """\
   batch norm for inference, since each of these makes it faster. Compiling and warming up are not counted.
 - Each round gives every contestant a block of steps, each time in another order; a block counts by its median.
   The two frameworks have the same number of threads. `benchmarks/timing.py` says why there are pauses.
+- The process asks the C library to keep freed memory, as minigrad's trainer does; it holds for everybody in it.
 - Peak memory and whole runs are those of processes of their own, import times those of fresh interpreters.
 """
 

@@ -1,0 +1,128 @@
+"""What NumPy and its BLAS can do on this machine: the figures on which the kernels' choices rest.
+
+    python -m benchmarks.limits
+
+Prints how fast matrix products of the network's shapes are by their length, what a copy between them costs, how
+NumPy's operations share two cores by their size, and what it costs to hand work to another thread. Nothing else
+should run. `docs/benchmarks/cpu.md` says what follows from it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import minigrad as mg
+from minigrad.kernels.cpu.threads import run_shards
+
+FLOPS = 6e7  # of one measurement of a product, about
+LENGTHS = (32, 128, 320, 400, 640, 1280, 3584)
+
+# name: rows and inner size of (rows, inner) @ (inner, length)
+FORWARD = {
+    "conv 1, forward": (6, 25),
+    "conv 1, two rows at once": (12, 30),
+    "conv 1, tiles of 2 x 2": (24, 36),
+    "conv 2, forward": (16, 150),
+    "conv 2, tiles of 2 x 2": (64, 216),
+    "conv 2, gradient of x": (36, 160),
+}
+# name: rows and columns of (rows, length) @ (length, columns)
+WEIGHTS = {"conv 1, gradient of W": (25, 6), "conv 2, gradient of W": (150, 16)}
+
+
+def seconds(work: Callable[[], object], times: int = 15) -> float:
+    """The median of some runs, after one that does not count."""
+    work()
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+def rate(a: np.ndarray, b: np.ndarray) -> float:
+    """GFLOP/s of a @ b, with one thread and the operands in the cache."""
+    out = np.empty((a.shape[0], b.shape[1]), np.float32)
+    flops = 2 * a.shape[0] * a.shape[1] * b.shape[1]
+    repeat = max(1, int(FLOPS / flops))
+
+    def work() -> None:
+        for _ in range(repeat):
+            np.matmul(a, b, out=out)
+
+    return repeat * flops / seconds(work) / 1e9
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def products() -> None:
+    print(
+        "GFLOP/s of products by their length, one thread; BLAS's method for small ones ends at M N K = 10^6"
+    )
+    print(f"{'':40}" + "".join(f"{n:>6}" for n in LENGTHS))
+    for name, (rows, inner) in FORWARD.items():
+        line = "".join(f"{rate(random(rows, inner), random(inner, n)):6.0f}" for n in LENGTHS)
+        print(f"{f'{name} ({rows} x {inner})':40}{line}")
+    for name, (rows, columns) in WEIGHTS.items():
+        line = "".join(f"{rate(random(rows, n), random(columns, n).T):6.0f}" for n in LENGTHS)
+        print(f"{f'{name} ({rows} x {columns})':40}{line}")
+        line = "".join(f"{rate(random(rows, n), random(n, columns)):6.0f}" for n in LENGTHS)
+        print(f"{'  the same, with gz copied first':40}{line}")
+
+
+def sharing() -> None:
+    """Two threads that do the same at once, against one."""
+    print("\nA NumPy addition, by its size: microseconds, and how many times as much two threads get done")
+    for kilo in (8, 32, 64, 128, 512, 8192):
+        repeat = max(4, (1 << 17) // kilo)
+
+        def work(kilo: int = kilo, repeat: int = repeat) -> None:
+            x, y = np.ones(kilo << 10, np.float32), np.ones(kilo << 10, np.float32)
+            for _ in range(repeat):
+                np.add(x, 1, out=y)
+
+        def both(work: Callable[[], None] = work) -> None:
+            threads = [threading.Thread(target=work) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        one = seconds(work, 5)
+        print(f"{kilo:>6} K floats {one / repeat * 1e6:8.1f} us   {2 * one / seconds(both, 5):.2f} times")
+
+
+def handing_over() -> None:
+    mg.set_num_threads(2)
+    nothing = seconds(lambda: run_shards(lambda k: None, 2), 200)
+    print(f"\nTwo shards without work, on two threads: {nothing * 1e6:.0f} us")
+    for reps in (1, 5, 10, 40):
+        a, b = random(16, 150), random(2, reps, 150, 320)
+        out = np.empty((2, reps, 16, 320), np.float32)
+
+        def work(k: int, a: np.ndarray = a, b: np.ndarray = b, out: np.ndarray = out) -> None:
+            np.matmul(a, b[k], out=out[k])
+
+        took = []
+        for n in (1, 2):
+            mg.set_num_threads(n)
+            took.append(seconds(lambda work=work: run_shards(work, 2), 100))  # type: ignore[misc]
+        print(
+            f"{2 * reps:>4} products: {took[0] * 1e6:6.0f} us with one thread, {took[1] * 1e6:6.0f} with two"
+        )
+
+
+if __name__ == "__main__":
+    with threadpool_limits(1):
+        products()
+        sharing()
+        handing_over()
