@@ -6,8 +6,8 @@ longer a fixed function of it; this noise was "advantageous to the generalizatio
 
 Measured with few training pictures, so that there is something to regularise: a dense network (two hidden layers
 of 256 ReLUs) and a convolutional one (LeNet's sizes, ReLU), each with nothing, dropout, batch norm, and both.
-All train for the same steps at the same rate, far beyond the point where the training set is learned. The gap is
-training accuracy minus test accuracy, both in evaluation mode.
+All train for the same steps at the same rate, until the network with nothing has all but learned its training set;
+with dropout learning takes longer. The gap is training accuracy minus test accuracy, both in evaluation mode.
 
 How to read the figure: upper row, test accuracy over training; lower row, the gap at the end and the test
 accuracy at the end, one point a seed. Batch norm can have the better test accuracy and the larger gap at once,
@@ -177,7 +177,7 @@ def draw(recipe: Recipe, table: Table, findings: Findings) -> Any:
         for kind, (colour, marker, line) in STYLES.items():
             runs = [run for _, run in table.where(network=network, kind=kind).groups("seed")]
             scores, steps = np.array([run.column("test_acc") for run in runs]), runs[0].column("step")
-            upper.plot(steps, scores.mean(0), line, color=colour, label=kind)
+            upper.plot(steps, scores.mean(0), line, color=colour, marker=marker, markersize=4, label=kind)
             upper.fill_between(steps, scores.min(0), scores.max(0), color=colour, alpha=0.12, linewidth=0)
             train, test = at_end(table, network, kind)
             lower.plot(train - test, test, marker, color=colour, alpha=0.5, markersize=5)
@@ -204,4 +204,16 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     draw=draw,
+    text="Networks with nothing, dropout, batch norm, or both are trained on 1000 pictures with five seeds, "
+    "and judged by the test accuracy and by its distance from the training accuracy. In the "
+    "convolutional network batch norm is surely better than nothing, and adding dropout to it changes "
+    "little; in the dense network its lead is within what seeds do, so the claim held in part. Nowhere "
+    "was batch norm surely worse than dropout or both, so it can replace dropout here, where dropout "
+    "itself helps little. But is this regularisation? Dropout makes the gap smaller by 30 to 40 %, "
+    "while batch norm leaves it as large as with nothing: it has learned the training set wholly, the "
+    "networks without it to 98 or 99 %. So its better test accuracy may come of learning faster and "
+    "further, and noise that keeps the network from fitting its examples cannot be seen in the gap. The "
+    "rate was changed to 0.02 with momentum 0.9 after trials, because at the first one the networks "
+    "with nothing had not learned the training set; dropout still has not, with 91 to 93 % after the "
+    "same steps, and would perhaps gain from more. Moving averages are used for prediction.",
 )

@@ -14,7 +14,7 @@ The error is that of the logarithm, as in the Kaggle competition of the source: 
 part of the price that is chance is known here, and so is the error of always guessing the mean; both are drawn.
 
 How to read the figure: left, test error after training against the learning rate; where a line ends, higher rates
-diverged. Right, test error over training at each one's best rate.
+diverged with some seed. Right, test error over training at each one's best rate.
 """
 
 from __future__ import annotations
@@ -241,4 +241,15 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     draw=draw,
+    text="A small network learns the prices of houses that code has made, from raw features, from "
+    "standardised ones, and from raw ones behind a batch norm, at 21 learning rates each. Standardised "
+    "features leave an error close to the part that is chance. Raw ones, the largest of them in the "
+    "tens of thousands, allow no rate above 3e-9 with every seed, and at such a rate the error is still "
+    "about ten after 800 steps, far worse than always guessing the mean. A batch norm as the first "
+    "layer does nearly as well as standardising by hand, which supports the tutorial's way of "
+    "introducing it; its large error at step 0 is that of moving averages which have not seen a batch "
+    "yet. The rates were widened down to 1e-10 after a first look, since the best raw rate lay on the "
+    "edge of the grid. Raw features were given no help: other optimisers, smaller weights or other "
+    "units were not tried, and a rate counts only if no seed diverges (single seeds got to an error of "
+    "about 2 at higher rates).",
 )

@@ -353,9 +353,15 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     draw=draw,
-    text="Whitened inputs of the last hidden layer are almost uncorrelated; batch norm leaves the correlation that is "
-    "there, and trains far faster than no normalisation all the same. What whitening adds to that is small beside what "
-    "it costs: some ten products of whole matrices and an eigendecomposition for every layer and step, and batches "
-    "several times as large as the layer is wide. Operations are counted from the formulas; the measured times stand "
-    "in the JSON file.",
+    text="Three layers of sigmoids get their inputs as they are, normalised by batch norm, or whitened with "
+    "the full derivative. Whitened inputs of the last hidden layer are almost uncorrelated; batch norm "
+    "leaves the correlation of that layer well above zero and trains far faster than no normalisation "
+    "all the same, so the claim held. Whitening learns a little faster than batch norm in the first few "
+    "hundred steps, and the two end at the same accuracy. For that it takes some ten products of whole "
+    "matrices and an eigendecomposition for every layer and step, and batches several times as large as "
+    "the layer is wide. Operations are counted from the formulas; the times in the JSON file differ by "
+    "less, about 5 times for a layer of width 64 and 19 times at 256, since a small batch norm is "
+    "mostly fixed cost. How accuracy is measured was changed after a look at the quick setting: with "
+    "moving averages ZCA stood at 0.712 and batch norm at 0.776, with population statistics at 0.801 "
+    "and 0.784, so a whole covariance suffers more from lagging averages, and the change favours ZCA.",
 )
