@@ -12,7 +12,7 @@ from typing import Any
 
 from minigrad.errors import DeviceError
 
-__all__ = ["device_count", "is_available", "load", "why_not"]
+__all__ = ["device_count", "is_available", "load", "make_current", "why_not"]
 
 INSTALL = (
     "pip install 'cupy-cuda13x[ctk]' (CUDA 13 driver) or pip install 'cupy-cuda12x[ctk]' (CUDA 12 driver)"
@@ -66,3 +66,8 @@ def is_available() -> bool:
 def device_count() -> int:
     """How many CUDA devices can be used; 0 if none. Never raises."""
     return int(_import_cupy().cuda.runtime.getDeviceCount()) if is_available() else 0
+
+
+def make_current(index: int) -> None:
+    """Calculate on device `index` from now on. CuPy does not look where arrays are; at first it takes device 0."""
+    load().cuda.Device(index).use()

@@ -128,7 +128,8 @@ register(
 def device(spec: Device | str | int | None = None) -> Device:
     """A device by name: "cpu", "cuda", "cuda:1", or None for the CPU.
 
-    A CUDA device that cannot be used is an error that says what is missing.
+    A CUDA device that cannot be used is an error that says what is missing. Before anything is calculated on
+    another one than the first, call `backend.cuda.make_current(index)`, as the trainer does.
 
     >>> device("cpu")
     device(type='cpu')

@@ -29,10 +29,14 @@ __all__ = [
 
 
 def device_of_settings(settings: Settings) -> Device:
-    """Where the run calculates; "auto" is the GPU if there is one."""
-    if settings.device == "auto":
-        return backend.device("cuda" if cuda.is_available() else "cpu")
-    return backend.device(settings.device)
+    """Where the run calculates; "auto" is the GPU if there is one. It becomes the current one."""
+    name = settings.device
+    if name == "auto":
+        name = "cuda" if cuda.is_available() else "cpu"
+    device = backend.device(name)
+    if device.type == "cuda":
+        cuda.make_current(device.index)
+    return device
 
 
 @contextlib.contextmanager

@@ -1,15 +1,17 @@
 """Settings and the published editions of the recipe."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
 import minigrad as mg
-from minigrad import nn
+from minigrad import backend, nn
 from minigrad.errors import ArgumentError, DataError
 from minigrad.training import EDITIONS, Settings
 from minigrad.training.editions import edition
 from minigrad.training.settings import build_model
+from minigrad.training.setup import device_of_settings
 
 
 @pytest.mark.parametrize(
@@ -108,3 +110,18 @@ def test_edition_in_words():
     assert edition("1.0").describe() == (
         "average pooling, learning rate 0.1, batch 128, 10 epochs (English edition 1.0)"
     )
+
+
+@pytest.mark.parametrize(("name", "index"), [("auto", 0), ("cuda:1", 1)])
+def test_the_gpu_of_a_run_becomes_the_current_one(name, index, monkeypatch):
+    """CuPy calculates on the current one, wherever the arrays are."""
+    used = []
+
+    def device(index):
+        return SimpleNamespace(use=lambda: used.append(index))
+
+    monkeypatch.setattr(backend.cuda, "load", lambda: SimpleNamespace(cuda=SimpleNamespace(Device=device)))
+    monkeypatch.setattr(backend.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(backend, "device", lambda spec: backend.Device("cuda", int(spec[5:] or 0)))
+    assert device_of_settings(Settings(device=name)).index == index
+    assert used == [index]
