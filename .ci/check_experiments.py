@@ -12,14 +12,14 @@ def complaints(folder: Path) -> list[str]:
     found = []
     for name in registry.names():
         for ending in ("csv", "json", "png", "svg"):
-            path = folder / name / f"{name}.{ending}"
+            path = folder / f"{name}.{ending}"
             if not path.is_file() or path.stat().st_size == 0:
                 found.append(f"{path} is missing or empty")
     for name in registry.names() if not found else []:
-        with open(folder / name / f"{name}.csv", newline="", encoding="utf-8") as file:
+        with open(folder / f"{name}.csv", newline="", encoding="utf-8") as file:
             if not list(csv.DictReader(file)):
                 found.append(f"{name}: the table has no rows")
-        findings = json.loads((folder / name / f"{name}.json").read_text(encoding="utf-8"))
+        findings = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         if not findings["verdict"] or not findings["measured"]:
             found.append(f"{name}: no verdict, or nothing measured")
     return found

@@ -226,10 +226,8 @@ EXPERIMENT = Experiment(
     "first layer lie near the diagonal, though not on it, since differences in the last digit grow at a "
     "rate of 1.0. The tutorial's two test accuracies, 0.801 and 0.869, are further apart than ours; why "
     "is the subject of [`prediction`](#prediction). Speed is another matter than agreement, as it "
-    "depends on what else the machine does. In the full run another experiment kept the same two cores "
-    "busy, and scratch and built-in came out equal (6,054 and 5,880 pictures a second); measured again "
-    "with nothing beside it, the built-in layer was 1.3 times as fast, and the claim held. The "
-    "tutorial's factor of 1.7 is that of its GPU and its framework. Either way the larger gain is that "
-    "of `mg.compile`, which fuses the layers around batch norm as well: more than twice the speed of "
-    "the layer from scratch.",
+    "depends on what else the machine does: it was measured with nothing beside it, after a run with another "
+    "experiment on the same two cores had found scratch and built-in equally fast. The tutorial's factor "
+    "of 1.7 is that of its GPU and its framework. The larger gain is that of `mg.compile`, which fuses "
+    "the layers around batch norm as well: about twice the speed of the layer from scratch.",
 )
