@@ -71,11 +71,11 @@ GPU_PYTHON ?= python3
 
 .PHONY: test-gpu
 test-gpu: ## compare with the CPU on a GPU; writes docs/benchmarks/gpu.md (GPU_PYTHON=..., within 8 minutes)
-	@$(GPU_PYTHON) -m benchmarks.gpu_check $(ARGS)
+	@"$(GPU_PYTHON)" -m benchmarks.gpu_check $(ARGS)
 
 .PHONY: bench-gpu
 bench-gpu: ## minigrad and PyTorch on a GPU; writes docs/benchmarks/gpu.md (GPU_PYTHON=..., within 8 minutes)
-	@$(GPU_PYTHON) -m benchmarks.gpu $(ARGS)
+	@"$(GPU_PYTHON)" -m benchmarks.gpu $(ARGS)
 
 .PHONY: coverage
 coverage: .venv/.extra-test ## the lines that no test reaches
