@@ -227,10 +227,11 @@ class Function:
         several = isinstance(outputs, tuple)
         outputs = outputs if several else (outputs,)
         results = [variables[0]._new(ctx._as_array(y, "forward")) for y in outputs]
+        owners = {_owner(v.array): v for v in variables}
         for result in results:
-            for v in variables:
-                if _share_memory(result.array, v.array):
-                    result.version = v.version
+            v = owners.get(_owner(result.array))
+            if v is not None:  # a view of an input
+                result.version = v.version
         if any(ctx.needs_input_grad):
             ctx._remember(args, outputs, variables, results)
         return tuple(results) if several else results[0]
@@ -247,9 +248,10 @@ class Function:
                 result.grad_fn = self
                 result.output_index = index
         self._constants = ()
-        for v in (*variables, *results):
-            if any(_share_memory(v.array, saved) for saved in self.saved_tensors):
-                self._versions.append((v.version, v.version[0]))
+        saved = {_owner(array) for array in self.saved_tensors}
+        self._versions = [
+            (v.version, v.version[0]) for v in (*variables, *results) if _owner(v.array) in saved
+        ]
 
     def _as_array(self, value: Any, method: str) -> Array:
         """`value` as an array of this operation's library; NumPy gives scalars where it could give arrays."""
@@ -348,12 +350,12 @@ def _read_only(gy: Array) -> Array:
     return gy
 
 
-def _share_memory(a: Array, b: Array) -> bool:
-    """Whether one array is the other or a view of it, as far as the arrays know."""
-    if a is b:
-        return True
-    a_base, b_base = getattr(a, "base", None), getattr(b, "base", None)
-    return a_base is b or b_base is a or (a_base is not None and a_base is b_base)
+def _owner(array: Array) -> int:
+    """Who owns the memory of `array`, as far as the arrays know: the same for an array and a view of it."""
+    owner = array
+    while (base := getattr(owner, "base", None)) is not None:
+        owner = base
+    return id(owner)
 
 
 # 3. Gradients as values ------------------------------------------------------------------------------

@@ -101,6 +101,7 @@ class FusedRun:
         self.options = BlockOptions(activation, None, self.pooled)
         if isinstance(self.main, Conv2d):
             self.options = BlockOptions(activation, None, self.pooled, self.main.stride, self.main.padding)  # type: ignore[arg-type]
+        self.training_options = self.options  # with the eps of batch norm, as it is at each call
 
     @property
     def title(self) -> str:
@@ -119,8 +120,9 @@ class FusedRun:
         if not norm.training:
             folded, shift = fold(norm, weight, bias)
             return operation.apply(x, folded, shift, None, None, self.options)
-        options = replace(self.options, eps=norm.eps)
-        y, mean, var = operation.apply(x, weight, bias, norm.weight, norm.bias, options)
+        if self.training_options.eps != norm.eps:
+            self.training_options = replace(self.options, eps=norm.eps)
+        y, mean, var = operation.apply(x, weight, bias, norm.weight, norm.bias, self.training_options)
         track(norm, mean, var, y_count(x, weight, self.options))
         return y
 

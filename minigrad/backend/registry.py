@@ -184,7 +184,7 @@ def _load_cuda() -> Backend:
 
 def is_array(value: object) -> bool:
     """Whether `value` is an array of a known library."""
-    return isinstance(value, tuple(_by_type))
+    return type(value) in _by_type or isinstance(value, tuple(_by_type))
 
 
 def backend_of(array: Array) -> Backend:

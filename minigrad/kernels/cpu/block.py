@@ -86,7 +86,7 @@ def forward(
     shift = np.zeros(plan.O, x.dtype) if bias is None else bias
 
     def convolve(k: int) -> tuple[Any, ...]:
-        z = conv.convolve(conv.strips(xt[..., parts[k]], plan), weight, plan)
+        z = conv.convolve(conv.strips(xt, parts[k], plan), weight, plan)
         best = _winners(z, saved.gamma) if plan.pooled else z[:, :, 0]
         if norm is not None:
             return z, best, row_moments(z.reshape(-1, *z.shape[3:]))
@@ -212,7 +212,7 @@ def backward(saved: Saved, gy: np.ndarray, need_x: bool) -> dict[str, Any]:
         gz = _spread(t, saved.z[k], saved.best[k], intercept, np.flatnonzero(flat))
         if gx is not None:
             conv.x_gradient(matrices, gz, plan, gx[..., saved.parts[k]])
-        return conv.weight_gradient(conv.strips(saved.x[..., saved.parts[k]], plan), gz, plan)
+        return conv.weight_gradient(conv.strips(saved.x, saved.parts[k], plan), gz, plan)
 
     result["weight"] = add_in_order(run_shards(convolve_back, count)) * a[:, :, None, None]
     if gx is not None:
@@ -254,7 +254,7 @@ def _convolve_again(saved: Saved) -> None:
     """z as it was before backward wrote into it."""
 
     def convolve(k: int) -> None:
-        a = conv.strips(saved.x[..., saved.parts[k]], saved.plan)
+        a = conv.strips(saved.x, saved.parts[k], saved.plan)
         z = conv.convolve(a, saved.weight, saved.plan)
         if saved.rounded is not None:
             z -= saved.rounded[:, None]

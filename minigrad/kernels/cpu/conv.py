@@ -27,7 +27,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from minigrad.kernels.cpu.memory import empty
 from minigrad.shapes import output_size
@@ -146,15 +145,19 @@ def padded_batch_last(x: np.ndarray, padding: Pair) -> np.ndarray:
     return y
 
 
-def strips(x: np.ndarray, plan: Plan) -> np.ndarray:
-    """x (C, H, W, n), padded -> strips (G, lanes, H, C, L, S g) of G groups of g examples, in one strided copy."""
+def strips(x: np.ndarray, part: slice, plan: Plan) -> np.ndarray:
+    """The examples `part` of x (C, H, W, N), contiguous, as strips (G, lanes, H, C, L, S g) of G groups of g.
+
+    One strided copy.
+    """
     c, h, w, b = x.strides
-    n = x.shape[3]
+    n = part.stop - part.start
     g = min(plan.group, n)
     step, lanes, S = plan.stride[1], plan.lanes, plan.S
     shape = (n // g, lanes, plan.H, plan.C, plan.L, S, g)
+    strides = (g * b, step * w, h, c, w, lanes * step * w, b)
     out = empty(shape, x.dtype)
-    np.copyto(out, as_strided(x, shape, (g * b, step * w, h, c, w, lanes * step * w, b)))
+    out[...] = np.ndarray(shape, x.dtype, x, part.start * b, strides)
     return out.reshape(*shape[:5], S * g)
 
 
@@ -185,29 +188,42 @@ def weight_gradient(a: np.ndarray, gz: np.ndarray, plan: Plan) -> np.ndarray:
     return found.sum(axis=(0, 1, 2)).reshape(plan.K, plan.C, plan.L, plan.O).transpose(3, 1, 0, 2)
 
 
-def x_matrices(weight: np.ndarray, plan: Plan) -> list[tuple[slice, int, np.ndarray]]:
-    """For `x_gradient`: (input rows, first output row that sees the first of them, matrix (C seen, taps lanes O)).
+@cache
+def _seen_rows(plan: Plan) -> tuple[list[int], list[tuple[slice, int, slice]]]:
+    """The K taps in an order, and [(input rows, first output row that sees the first of them, their taps)].
 
-    An input row h is seen by the output rows p = (h - k) / s, and rows that are seen with the same taps k have
-    the same matrix. It gives what neighbouring outputs of all lanes send to the inputs that they see together.
+    An input row h is seen by the output rows p = (h - k) / s, with the taps k = h - p s. In the order by k % s
+    and then downwards, these taps lie one after the other.
     """
-    s, step = plan.stride
-    w = np.zeros((plan.C, plan.seen, plan.K, plan.lanes, plan.O), weight.dtype)
-    for lane in range(plan.lanes):
-        w[:, lane * step : lane * step + plan.L, :, lane] = weight.transpose(1, 3, 2, 0)
+    s = plan.stride[0]
+    order = [k for start in range(s) for k in reversed(range(start, plan.K, s))]
     heights: dict[tuple[int, ...], list[int]] = {}
     for h in range(plan.H):
         first, last = max(0, -(-(h - plan.K + 1) // s)), min(plan.P - 1, h // s)
         heights.setdefault(tuple(h - p * s for p in range(first, last + 1)), []).append(h)
-    return [
-        (
-            slice(rows[0], rows[-1] + 1, s),
-            (rows[0] - taps[0]) // s,
-            w[:, :, list(taps)].reshape(plan.C * plan.seen, -1),
-        )
-        for taps, rows in heights.items()
-        if taps
-    ]
+    found = []
+    for taps, rows in heights.items():
+        if taps:
+            place = order.index(taps[0])
+            same = slice(rows[0], rows[-1] + 1, s)
+            found.append((same, (rows[0] - taps[0]) // s, slice(place, place + len(taps))))
+    return order, found
+
+
+def x_matrices(weight: np.ndarray, plan: Plan) -> list[tuple[slice, int, np.ndarray]]:
+    """For `x_gradient`: (input rows, first output row that sees the first of them, matrix (C seen, taps lanes O)).
+
+    Rows that are seen with the same taps have the same matrix. It gives what neighbouring outputs of all lanes
+    send to the inputs that they see together.
+    """
+    order, found = _seen_rows(plan)
+    step, lanes, O = plan.stride[1], plan.lanes, plan.O
+    w = np.zeros((plan.C, plan.seen, plan.K, lanes, O), weight.dtype)
+    turned = weight[:, :, order].transpose(1, 3, 2, 0)  # (C, L, K, O)
+    for lane in range(lanes):
+        w[:, lane * step : lane * step + plan.L, :, lane] = turned
+    w = w.reshape(plan.C * plan.seen, -1)
+    return [(rows, p, w[:, taps.start * lanes * O : taps.stop * lanes * O]) for rows, p, taps in found]
 
 
 def x_gradient(

@@ -12,9 +12,9 @@ while shards run, BLAS is held to one thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
@@ -101,14 +101,12 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread in this block."""
-    if all(library.num_threads == 1 for library in _blas().lib_controllers):
-        yield  # it is held already: asking is cheap, setting is not
-    else:
-        with _blas().limit(limits=1):
-            yield
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Hold BLAS to one thread in a block."""
+    for library in _blas().lib_controllers:
+        if library.get_num_threads() != 1:
+            return _blas().limit(limits=1)  # type: ignore[no-any-return]
+    return nullcontext()  # it is held already: asking is cheap, setting is not
 
 
 def run_shards(work: Callable[[int], Result], count: int) -> list[Result]:

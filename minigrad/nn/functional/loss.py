@@ -21,6 +21,7 @@ from minigrad.functions import where
 from minigrad.nn.functional.activation import log_softmax, softplus
 from minigrad.nn.functional.checks import check_same_dtype, check_tensor
 from minigrad.tensor import Tensor
+from minigrad.tensor_base import floating
 
 __all__ = [
     "binary_cross_entropy_with_logits",
@@ -51,17 +52,38 @@ class Pick(Function):
         return chosen * gy[:, None]
 
 
-def check_labels(operation: str, labels: Tensor, classes: int, ignore_index: int | None = None) -> None:
-    """Refuse labels that are no whole numbers from 0 to classes - 1."""
+class SoftmaxCrossEntropy(Function):
+    """y[n] = ln(sum of e^x[n]) - x[n, label[n]];  gx = gy (softmax(x) - 1 at the label)."""
+
+    @staticmethod
+    def forward(ctx, x, labels):
+        shifted = x - x.max(axis=1, keepdims=True)  # (N, classes), at most 0: no e^x is too large
+        ctx.softmax = ctx.xp.exp(shifted)
+        total = ctx.softmax.sum(axis=1, keepdims=True)  # (N, 1)
+        ctx.softmax /= total
+        ctx.at_label = (ctx.xp.arange(len(x)), labels)
+        return ctx.xp.log(total[:, 0]) - shifted[ctx.at_label]
+
+    @staticmethod
+    def backward(ctx, gy):
+        gx = ctx.softmax * gy[:, None]
+        gx[ctx.at_label] -= gy
+        return gx
+
+
+def check_labels(
+    operation: str, labels: Tensor, classes: int, ignore_index: int | None = None
+) -> tuple[int, int]:
+    """Refuse labels that are no whole numbers from 0 to classes - 1; (lowest, highest), and (0, -1) of none."""
     check_tensor(operation, "labels", labels)
     if labels.dtype.kind not in "iu":
         raise DtypeError(f"{operation}: labels must be integers (int64), got {labels.dtype}; use y.long()")
     if labels.numel() == 0:
-        return
+        return 0, -1
     array = labels.array
     low, high = known_range(labels) or (int(array.min()), int(array.max()))
     if 0 <= low and high < classes:
-        return
+        return low, high
     wrong = (array < 0) | (array >= classes)
     if ignore_index is not None:
         wrong = wrong & (array != ignore_index)
@@ -72,6 +94,7 @@ def check_labels(operation: str, labels: Tensor, classes: int, ignore_index: int
             f"{operation}: label {value} at place {place} is out of range: "
             f"with {classes} classes labels go from 0 to {classes - 1}"
         )
+    return low, high
 
 
 def remember_range(labels: Tensor, low: int, high: int) -> Tensor:
@@ -144,6 +167,27 @@ def _nll(
         return _nll(operation, *one, weight, ignore_index, reduction).reshape(
             target.shape if reduction == "none" else ()
         )
+    low, high = _check_labels_fit(operation, input, target, weight, ignore_index)
+    classes = input.shape[1]
+    rows = input.permute(0, *range(2, input.ndim), 1).reshape(-1, classes) if input.ndim > 2 else input
+    labels = target.reshape(-1).long().detach()
+    if weight is None and not low <= ignore_index <= high:  # every label counts
+        return reduce(-Pick.apply(rows, labels.array).reshape(target.shape), reduction)
+    used = labels != ignore_index
+    labels = labels.masked_fill(~used, 0)
+    losses = -Pick.apply(rows, labels.array)  # (N...,)
+    if weight is not None or ignore_index >= 0 or bool((~used).any()):
+        share = used.to(input.dtype) if weight is None else weight.detach()[labels] * used.to(input.dtype)
+        losses = losses * share
+        if reduction == "mean":
+            return _mean(losses.sum(), share.sum())
+    return reduce(losses.reshape(target.shape), reduction)
+
+
+def _check_labels_fit(
+    operation: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
+) -> tuple[int, int]:
+    """Refuse labels, or weights of classes, that do not belong to input (N, classes, ...); as `check_labels`."""
     if input.ndim < 2 or target.shape != (input.shape[0], *input.shape[2:]):
         raise ShapeError(
             describe(
@@ -156,23 +200,8 @@ def _nll(
         raise DeviceError(
             f"{operation}: input is on {input.device}, target on {target.device}; move one with .to()"
         )
-    classes = input.shape[1]
-    _check_weight(operation, input, weight, classes)
-    check_labels(operation, target, classes, ignore_index)
-    rows = input.permute(0, *range(2, input.ndim), 1).reshape(-1, classes) if input.ndim > 2 else input
-    labels = target.reshape(-1).long().detach()
-    low, high = known_range(target) or (ignore_index, ignore_index)
-    if weight is None and not low <= ignore_index <= high:  # every label counts, and nobody has to be asked
-        return reduce(-Pick.apply(rows, labels.array).reshape(target.shape), reduction)
-    used = labels != ignore_index
-    labels = labels.masked_fill(~used, 0)
-    losses = -Pick.apply(rows, labels.array)  # (N...,)
-    if weight is not None or ignore_index >= 0 or bool((~used).any()):
-        share = used.to(input.dtype) if weight is None else weight.detach()[labels] * used.to(input.dtype)
-        losses = losses * share
-        if reduction == "mean":
-            return _mean(losses.sum(), share.sum())
-    return reduce(losses.reshape(target.shape), reduction)
+    _check_weight(operation, input, weight, input.shape[1])
+    return check_labels(operation, target, input.shape[1], ignore_index)
 
 
 def _check_arguments(operation: str, input: Any, target: Any, weight: Any) -> None:
@@ -241,6 +270,10 @@ def cross_entropy(
     if input.ndim == 0:
         raise ShapeError("cross_entropy: input must have shape (N, classes), got ()")
     _check_weight("cross_entropy", input, weight, input.shape[dim])
+    if input.ndim == 2 and target.dtype.kind in "iu" and weight is None and label_smoothing == 0:
+        low, high = _check_labels_fit("cross_entropy", input, target, None, ignore_index)
+        if not low <= ignore_index <= high:  # the usual case, in one operation
+            return reduce(SoftmaxCrossEntropy.apply(floating(input), target.detach().long().array), reduction)
     log_p = log_softmax(input, dim)
     if target.shape == input.shape and target.dtype.kind == "f":
         if ignore_index >= 0:

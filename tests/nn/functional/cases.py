@@ -29,7 +29,7 @@ from minigrad.nn.functional.activation import (
 from minigrad.nn.functional.conv import Conv2d, Conv2dKernel, Pad2d
 from minigrad.nn.functional.fused import BlockOptions, ConvBlock, LinearBlock
 from minigrad.nn.functional.linear import Linear
-from minigrad.nn.functional.loss import Pick
+from minigrad.nn.functional.loss import Pick, SoftmaxCrossEntropy
 from minigrad.nn.functional.norm import BatchNormEval, BatchNormTrain, Normalize
 from minigrad.nn.functional.pool import AvgPool2d, MaxPool2d
 from minigrad.testing import distinct_values
@@ -106,6 +106,7 @@ CASES: dict[str, Case] = {
     "linear, 3-d": Case(Linear, lambda f, x, w, b: f(x, w, b), (normal(2, 4, 3), normal(2, 3), normal(2))),
     "linear without bias": Case(Linear, lambda f, x, w: f(x, w, None), (normal(3), normal(2, 3))),
     "pick": Case(Pick, lambda f, x: f(x, beside(x, LABELS).array), (normal(4, 3),)),
+    "cross entropy": Case(SoftmaxCrossEntropy, lambda f, x: f(x, beside(x, LABELS).array), (normal(4, 3),)),
     "batch norm": Case(
         BatchNormTrain, lambda f, x, g, b: f(x, g, b, 1e-5)[0], (normal(4, 3, 2, 2), normal(3), normal(3))
     ),
