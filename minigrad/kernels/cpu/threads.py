@@ -105,7 +105,7 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     """Hold BLAS to one thread in a block."""
     for library in _blas().lib_controllers:
         if library.get_num_threads() != 1:
-            return _blas().limit(limits=1)  # type: ignore[no-any-return]
+            return _blas().limit(limits=1)
     return nullcontext()  # it is held already: asking is cheap, setting is not
 
 
