@@ -9,19 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad.kernels.cpu.conv import (
+    GAP,
     Plan,
+    back_plan,
     convolve,
+    examples,
+    load,
     make_plan,
-    padded_batch_last,
     pieces,
+    store,
     strips,
     weight_gradient,
     x_gradient,
-    x_matrices,
 )
 from tests import oracles
 from tests.kernels.support import seeds, some
-from tests.nn.support import ordered, orders
 
 N = 6  # examples; groups of 1, 2, 3 or 6
 
@@ -44,11 +46,23 @@ def plans(draw: Any) -> Plan:
     if pooled and (plan.P % 2 or plan.Q % 2):  # a small picture with much padding
         plan = make_plan((C, *picture), (O, C, *kernel), stride, padding, False, 8, N)
     group = draw(st.sampled_from([1, 2, 3, 6]))
-    return replace(plan, group=group, shard=group)
+    split = draw(st.sampled_from([d for d in range(1, plan.S + 1) if plan.S % d == 0]))
+    return replace(plan, group=group, shard=group, split=split)
 
 
-def padded(plan: Plan, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((plan.C, plan.H, plan.W, N))
+def pictures(plan: Plan, seed: int) -> np.ndarray:
+    """x (C, H, W, N), without the padding."""
+    H, W = (size - 2 * p for size, p in zip((plan.H, plan.W), plan.padding, strict=True))
+    return np.random.default_rng(seed).standard_normal((plan.C, H, W, N))
+
+
+def padded(x: np.ndarray, plan: Plan) -> np.ndarray:
+    top, left = plan.padding
+    return np.pad(x, ((0, 0), (top, top), (left, left), (0, 0)))
+
+
+def all_strips(x: np.ndarray, plan: Plan) -> np.ndarray:
+    return strips(examples(x, slice(0, N), plan), plan)
 
 
 def weights(plan: Plan, seed: int) -> np.ndarray:
@@ -123,30 +137,35 @@ def test_small_batches_stay_in_one_piece():
 @some
 @given(plans(), seeds)
 def test_strips_have_every_window_along_a_row(plan, seed):
-    x = padded(plan, seed)
-    a = strips(x, slice(0, x.shape[3]), plan)
+    x = pictures(plan, seed)
+    a = all_strips(x, plan)[..., :-GAP]
     a = a.reshape(*a.shape[:5], plan.S, plan.group)
+    x = padded(x, plan)
     for k, lane, h, c, l, s, n in np.ndindex(*a.shape):
         w = (s * plan.lanes + lane) * plan.stride[1] + l
         assert a[k, lane, h, c, l, s, n] == x[c, h, w, k * plan.group + n]
 
 
-def test_strips_of_a_shard():
+def test_examples_of_a_shard():
     """A shard is a slice of the batch, so its pixels lie apart in memory."""
-    plan = replace(make_plan((2, 6, 6), (3, 2, 3, 3), (1, 1), (0, 0), True, 8, 8), group=2)
-    x = padded(plan, 0)
-    np.testing.assert_array_equal(strips(x, slice(2, 6), plan), strips(x[..., 2:6].copy(), slice(0, 4), plan))
+    plan = replace(make_plan((2, 6, 5), (3, 2, 3, 3), (1, 1), (1, 1), False, 8, 8), group=2)
+    x = np.random.default_rng(0).standard_normal((2, 6, 5, 8))
+    for part, groups in ((slice(2, 6), [slice(2, 4), slice(4, 6)]), (slice(7, 8), [slice(7, 8)])):
+        found = examples(x, part, plan)
+        expected = [x[..., group].transpose(1, 0, 2, 3) for group in groups]
+        np.testing.assert_array_equal(found, expected)
+        assert np.shares_memory(found, x)
 
 
 @some
-@given(orders, st.tuples(st.integers(0, 2), st.integers(0, 2)), seeds)
-def test_padding(order, padding, seed):
-    x = np.random.default_rng(seed).standard_normal((3, 2, 4, 5))
-    y = padded_batch_last(ordered(x, order), padding)
-    assert y.flags.c_contiguous
-    top, left = padding
-    expected = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)))
-    np.testing.assert_array_equal(y, expected.transpose(1, 2, 3, 0))
+@given(plans(), seeds)
+def test_store_and_load(plan, seed):
+    gy = np.random.default_rng(seed).standard_normal((N, plan.O, plan.P, plan.Q))
+    y = np.full((plan.O, plan.P, plan.Q, N), np.nan)
+    values = out_of_order(gy, replace(plan, lanes=1))[:, :, 0]
+    store(values, y)
+    np.testing.assert_array_equal(y, gy.transpose(1, 2, 3, 0))
+    np.testing.assert_array_equal(load(y, plan), values)
 
 
 # 3. Products ---------------------------------------------------------------------------------------------
@@ -155,9 +174,9 @@ def test_padding(order, padding, seed):
 @some
 @given(plans(), seeds)
 def test_convolve(plan, seed):
-    x, weight = padded(plan, seed), weights(plan, seed)
-    found = in_order(convolve(strips(x, slice(0, x.shape[3]), plan), weight, plan), plan)
-    expected = oracles.conv2d(x.transpose(3, 0, 1, 2), weight, stride=plan.stride)
+    x, weight = pictures(plan, seed), weights(plan, seed)
+    found = in_order(convolve(all_strips(x, plan), weight, plan), plan)
+    expected = oracles.conv2d(padded(x, plan).transpose(3, 0, 1, 2), weight, stride=plan.stride)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
@@ -165,13 +184,14 @@ def test_convolve(plan, seed):
 @given(plans(), seeds)
 def test_weight_gradient(plan, seed):
     """Each weight's gradient is the sum over all places of what it multiplies times gy."""
-    x = padded(plan, seed)
+    pixels = pictures(plan, seed)
+    x = padded(pixels, plan)
     gy = np.random.default_rng(seed + 2).standard_normal((N, plan.O, plan.P, plan.Q))
     expected = np.zeros((plan.O, plan.C, plan.K, plan.L))
     for k, l, p, q in np.ndindex(plan.K, plan.L, plan.P, plan.Q):
         seen = x[:, p * plan.stride[0] + k, q * plan.stride[1] + l]  # (C, N)
         expected[:, :, k, l] += gy[:, :, p, q].T @ seen.T
-    found = weight_gradient(strips(x, slice(0, x.shape[3]), plan), out_of_order(gy, plan), plan)
+    found = weight_gradient(all_strips(pixels, plan), out_of_order(gy, plan), plan)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
 
 
@@ -185,20 +205,43 @@ def test_x_gradient(plan, seed):
     for k, l, p, q in np.ndindex(plan.K, plan.L, plan.P, plan.Q):
         sent = weight[:, :, k, l].T @ gy[:, :, p, q].T  # (C, N)
         expected[:, p * plan.stride[0] + k, q * plan.stride[1] + l] += sent
+    top, left = plan.padding
+    expected = expected[:, top : plan.H - top, left : plan.W - left]
     gx = np.full_like(expected, np.nan)
-    x_gradient(x_matrices(weight, plan), out_of_order(gy, plan), plan, gx)
+    x_gradient(weight, plan)(out_of_order(gy, plan), gx)
     np.testing.assert_allclose(gx, expected, rtol=0, atol=1e-11)
 
 
-def test_x_gradient_of_a_shard():
-    plan = replace(make_plan((2, 6, 6), (3, 2, 3, 3), (1, 1), (0, 0), True, 8, 8), group=2)
+@pytest.mark.parametrize("pooled", [False, True])
+def test_x_gradient_of_a_shard(pooled):
+    plan = replace(make_plan((2, 6, 6), (3, 2, 3, 3), (1, 1), (0, 0), pooled, 8, 8), group=2)
     gy = np.random.default_rng(1).standard_normal((N, 3, 4, 4))
     gx, expected = np.zeros((2, 6, 6, 12)), np.empty((2, 6, 6, N))
-    x_gradient(x_matrices(weights(plan, 0), plan), out_of_order(gy, plan), plan, gx[..., 4 : 4 + N])
-    x_gradient(x_matrices(weights(plan, 0), plan), out_of_order(gy, plan), plan, expected)
+    write = x_gradient(weights(plan, 0), plan)
+    write(out_of_order(gy, plan), gx[..., 4 : 4 + N])
+    write(out_of_order(gy, plan), expected)
     np.testing.assert_array_equal(gx[..., 4 : 4 + N], expected)
     assert not gx[..., :4].any()
     assert not gx[..., 4 + N :].any()
+
+
+def test_which_gradients_of_x_are_convolutions():
+    """The tests above have to see both ways; with pooling, a stride or many outputs there is only the other."""
+    plan = make_plan((4, 8, 8), (4, 4, 3, 3), (1, 1), (1, 1), False, 4, 8)
+    assert back_plan(plan) is not None
+    assert back_plan(replace(plan, lanes=2)) is None
+    assert back_plan(replace(plan, stride=(1, 2))) is None
+    assert back_plan(replace(plan, padding=(0, 3))) is None
+    assert back_plan(replace(plan, O=9)) is None
+
+
+def test_large_products_are_split():
+    """16 x 144 @ 144 x 1024 is too much for OpenBLAS's method for small products; a quarter of it is not."""
+    plan = make_plan((16, 32, 32), (16, 16, 3, 3), (1, 1), (1, 1), False, 4, 256)
+    assert plan.group == 32
+    assert plan.split == 4
+    assert back_plan(plan).split == 4
+    assert make_plan((1, 28, 28), (6, 1, 5, 5), (1, 1), (0, 0), True, 4, 256).split == 1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -206,8 +249,8 @@ def test_x_gradient_of_a_shard():
 def test_dtypes_stay(O, dtype):
     plan = make_plan((2, 6, 6), (O, 2, 3, 3), (1, 1), (1, 1), False, np.dtype(dtype).itemsize, 2)
     weight = np.ones((O, 2, 3, 3), dtype)
-    x = padded_batch_last(np.ones((2, 2, 6, 6), dtype), (1, 1))
-    a = strips(x, slice(0, x.shape[3]), plan)
+    x = np.ones((2, 6, 6, 2), dtype)
+    a = strips(examples(x, slice(0, 2), plan), plan)
     z = convolve(a, weight, plan)
-    for array in (x, a, z, weight_gradient(a, z, plan)):
+    for array in (a, z, load(x, plan), weight_gradient(a, z, plan)):
         assert array.dtype == dtype

@@ -22,6 +22,7 @@ statistics are merged as (count, mean, sum of squared distances) (Chan, Golub an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,13 +54,14 @@ class Saved:
     plan: Plan
     activation: str
     weight: np.ndarray
-    x: np.ndarray  # (C, H, W, N), padded
+    x: np.ndarray  # (C, H, W, N)
     y: np.ndarray  # (O, R, S, N): the result
     parts: list[slice]
-    z: list[np.ndarray] = field(default_factory=list)  # (G, P, lanes, O, S g): the convolution
-    best: list[np.ndarray] = field(
-        default_factory=list
-    )  # (G, R, O, S g): winners, or z itself without pooling
+    biased: bool
+    # With batch norm or pooling: (G, P, lanes, O, S g), the convolution
+    z: list[np.ndarray] = field(default_factory=list)
+    # and (G, R, O, S g), the winners, or z itself without pooling
+    best: list[np.ndarray] = field(default_factory=list)
     used: bool = False  # whether backward has written into z
     gamma: np.ndarray | None = None
     level: np.ndarray | None = None  # (O,): subtracted from z by batch norm; None without batch norm
@@ -78,21 +80,24 @@ def forward(
     keep: bool,
 ) -> tuple[np.ndarray, Saved | None, np.ndarray | None, np.ndarray | None]:
     """x (N, C, H, W) -> y (N, O, R, S), what backward needs (if `keep`), and the batch's mean and var (O,)."""
-    xt = conv.padded_batch_last(x, plan.padding)
+    xt = np.ascontiguousarray(x.transpose(1, 2, 3, 0))
     parts = conv.pieces(x.shape[0], plan)
     R, S = (plan.P // 2, plan.Q // 2) if plan.pooled else (plan.P, plan.Q)
     y = empty((plan.O, R, S, x.shape[0]), x.dtype)
-    saved = Saved(plan, activation, weight, xt, y, parts, gamma=None if norm is None else norm.gamma)
-    shift = np.zeros(plan.O, x.dtype) if bias is None else bias
+    gamma = None if norm is None else norm.gamma
+    saved = Saved(plan, activation, weight, xt, y, parts, bias is not None, gamma=gamma)
 
     def convolve(k: int) -> tuple[Any, ...]:
-        z = conv.convolve(conv.strips(xt, parts[k], plan), weight, plan)
+        z = conv.convolve(conv.strips(conv.examples(xt, parts[k], plan), plan), weight, plan)
         best = _winners(z, saved.gamma) if plan.pooled else z[:, :, 0]
         if norm is not None:
             return z, best, row_moments(z.reshape(-1, *z.shape[3:]))
-        values = np.add(best, shift[:, None], out=empty(best.shape, x.dtype))
-        _store(activate(activation, values), y[..., parts[k]])
-        return (z, best, None) if keep else (None, None, None)
+        needed = keep and plan.pooled  # best: backward compares with it
+        values = best.copy() if needed else best
+        if bias is not None:
+            values += bias[:, None]
+        conv.store(activate(activation, values), y[..., parts[k]])
+        return (z, best, None) if needed else (None, None, None)
 
     done = run_shards(convolve, len(parts))
     saved.z, saved.best = ([one[i] for one in done] for i in range(2))
@@ -119,7 +124,7 @@ def forward(
         best = saved.best[k]
         values = np.multiply(best, scale, out=empty(best.shape, x.dtype))
         values += offset
-        _store(activate(activation, values), y[..., parts[k]])
+        conv.store(activate(activation, values), y[..., parts[k]])
 
     run_shards(finish, len(parts))
     if bias is not None:
@@ -149,77 +154,107 @@ def _winners(z: np.ndarray, gamma: np.ndarray | None) -> np.ndarray:
     return best
 
 
-def _store(values: np.ndarray, y: np.ndarray) -> None:
-    """One shard of the result: (G, R, O, S g) -> y (O, R, S, n)."""
-    _grouped(y, values)[...] = values.reshape(*values.shape[:3], y.shape[2], -1)
-
-
-def _load(y: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The reverse of _store: y (O, R, S, n) -> (G, R, O, S g), contiguous."""
-    out = empty(like.shape, y.dtype)
-    out.reshape(*like.shape[:3], y.shape[2], -1)[...] = _grouped(y, like)
-    return out
-
-
-def _grouped(y: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """y (O, R, S, n) as (G, R, O, S, g), a view; G as in `like` (G, R, O, S g)."""
-    return y.reshape(*y.shape[:3], like.shape[0], -1).transpose(3, 1, 0, 2, 4)
-
-
 def backward(saved: Saved, gy: np.ndarray, need_x: bool) -> dict[str, Any]:
     """gy (N, O, R, S) -> gradients of x, weight, bias, gamma and beta, by name."""
-    plan, dtype = saved.plan, gy.dtype
-    gyt = gy.transpose(1, 2, 3, 0)  # (O, R, S, N)
-    count = len(saved.parts)
     if saved.used:  # a second backward through a graph that was retained
         _convolve_again(saved)
-    saved.used = True
+    saved.used = saved.plan.pooled or saved.level is not None
+    gyt = gy.transpose(1, 2, 3, 0)  # (O, R, S, N)
+    return (_backward if saved.level is None else _backward_through_norm)(saved, gyt, need_x)
 
-    def start(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """t = gradient after the activation's derivative, and its sums."""
-        best, part = saved.best[k], saved.parts[k]
-        t = _load(gyt[..., part], best)
-        t = scale_by_derivative(saved.activation, _load(saved.y[..., part], best), t, empty(t.shape, dtype))
+
+def _backward(saved: Saved, gyt: np.ndarray, need_x: bool) -> dict[str, Any]:
+    """Without batch norm no shard needs to know of another."""
+    send_back, gx = _convolution_backward(saved, saved.weight, need_x)
+
+    def of_shard(k: int) -> tuple[np.ndarray, np.ndarray]:
+        t = _before_activation(saved, gyt, k)
+        gbias = row_sums(t.reshape(-1, *t.shape[2:])) if saved.biased else np.zeros(0)
+        gz = _to_winners(t, saved.z[k], saved.best[k]) if saved.plan.pooled else t[:, :, None]
+        return send_back(gz, k), gbias
+
+    found = run_shards(of_shard, len(saved.parts))
+    gweight, gbias = (add_in_order([one[i] for one in found]) for i in range(2))
+    return {"x": gx, "weight": gweight, "bias": gbias.astype(gyt.dtype)}
+
+
+def _backward_through_norm(saved: Saved, gyt: np.ndarray, need_x: bool) -> dict[str, Any]:
+    """With batch norm all shards are needed for ggamma and gbeta, before any of them can go on."""
+    assert saved.level is not None
+    assert saved.inv_std is not None
+    dtype, count = gyt.dtype, len(saved.parts)
+
+    def start(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """t and what it adds to the sums of t and of t z."""
+        t = _before_activation(saved, gyt, k)
         rows = t.reshape(-1, *t.shape[2:])
-        if saved.level is None:
-            return t, row_sums(rows), None
-        return t, row_sums(rows), row_products(rows, best.reshape(rows.shape))
+        return t, row_sums(rows), row_products(rows, saved.best[k].reshape(rows.shape))
 
     begun = run_shards(start, count)
-    gbeta = add_in_order([total for _, total, _ in begun])
-    result: dict[str, Any] = {"bias": gbeta.astype(dtype)}
-    slope, intercept, factor = np.zeros((3, plan.O))
-    factor += 1
-    if saved.level is not None and saved.inv_std is not None:
-        products = add_in_order([product for _, _, product in begun if product is not None])
-        ggamma = (products - saved.level * gbeta) * saved.inv_std
-        result = {"bias": np.zeros(plan.O, dtype), "gamma": ggamma.astype(dtype), "beta": gbeta.astype(dtype)}
-        factor = saved.inv_std if saved.gamma is None else saved.inv_std * saved.gamma
-        slope = -factor * ggamma * saved.inv_std / saved.M
-        intercept = -factor * gbeta / saved.M - slope * saved.level
+    gbeta, products = (add_in_order([one[i] for one in begun]) for i in (1, 2))
+    ggamma = (products - saved.level * gbeta) * saved.inv_std
+    factor = saved.inv_std if saved.gamma is None else saved.inv_std * saved.gamma
+    slope = -factor * ggamma * saved.inv_std / saved.M
+    intercept = -factor * gbeta / saved.M - slope * saved.level
 
     flat = np.abs(slope) < np.finfo(dtype).tiny ** 0.75  # channels where slope z is nothing
     slope = np.where(flat, 1, slope)
     intercept, factor, a = (
         (v / w).astype(dtype)[:, None] for v, w in ((intercept, slope), (factor, slope), (slope, 1))
     )
-    matrices = conv.x_matrices(saved.weight * a[:, :, None, None], plan) if need_x else []
-    gx = empty((plan.C, plan.H, plan.W, gy.shape[0]), dtype) if need_x else None
+    send_back, gx = _convolution_backward(saved, saved.weight * a[:, :, None, None], need_x)
 
     def convolve_back(k: int) -> np.ndarray:
         t = begun[k][0]
         t *= factor
-        gz = _spread(t, saved.z[k], saved.best[k], intercept, np.flatnonzero(flat))
-        if gx is not None:
-            conv.x_gradient(matrices, gz, plan, gx[..., saved.parts[k]])
-        return conv.weight_gradient(conv.strips(saved.x, saved.parts[k], plan), gz, plan)
+        return send_back(_spread(t, saved.z[k], saved.best[k], intercept, np.flatnonzero(flat)), k)
 
-    result["weight"] = add_in_order(run_shards(convolve_back, count)) * a[:, :, None, None]
-    if gx is not None:
-        top, left = plan.padding
-        inner = gx[:, top : plan.H - top, left : plan.W - left]
-        result["x"] = inner.transpose(3, 0, 1, 2)
-    return result
+    return {
+        "x": gx,
+        "weight": add_in_order(run_shards(convolve_back, count)) * a[:, :, None, None],
+        "bias": np.zeros(len(gbeta), dtype),
+        "gamma": ggamma.astype(dtype),
+        "beta": gbeta.astype(dtype),
+    }
+
+
+def _before_activation(saved: Saved, gyt: np.ndarray, k: int) -> np.ndarray:
+    """t (G, R, O, S g) of one shard: the gradient, after the activation's derivative."""
+    t = conv.load(gyt[..., saved.parts[k]], saved.plan)
+    if saved.activation == "identity":
+        return t
+    y = conv.load(saved.y[..., saved.parts[k]], saved.plan)
+    return scale_by_derivative(saved.activation, y, t, empty(t.shape, t.dtype))
+
+
+def _convolution_backward(
+    saved: Saved, weight: np.ndarray, need_x: bool
+) -> tuple[Callable[[np.ndarray, int], np.ndarray], np.ndarray | None]:
+    """A function that makes of gz (G, P, lanes, O, S g) of shard k its part of gx, and returns the gradient of W.
+
+    And gx (N, C, H, W), which is complete when all shards are done.
+    """
+    plan = saved.plan
+    gx = empty(saved.x.shape, saved.x.dtype) if need_x else None
+    write_gx = conv.x_gradient(weight, plan) if need_x else None
+
+    def send_back(gz: np.ndarray, k: int) -> np.ndarray:
+        if gx is not None and write_gx is not None:
+            write_gx(gz, gx[..., saved.parts[k]])
+        return conv.weight_gradient(conv.strips(conv.examples(saved.x, saved.parts[k], plan), plan), gz, plan)
+
+    return send_back, None if gx is None else gx.transpose(3, 0, 1, 2)
+
+
+def _to_winners(t: np.ndarray, z: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """t at the winner of each window, and 0 elsewhere. Writes into z and uses up t."""
+    taps = _taps(z)
+    for tap in taps[:-1]:
+        np.equal(tap, best, out=tap, casting="unsafe")
+        tap *= t
+        t -= tap  # what has been given away is gone: the first of equals gets all
+    taps[-1][...] = t
+    return z
 
 
 def _spread(
@@ -254,7 +289,7 @@ def _convolve_again(saved: Saved) -> None:
     """z as it was before backward wrote into it."""
 
     def convolve(k: int) -> None:
-        a = conv.strips(saved.x, saved.parts[k], saved.plan)
+        a = conv.strips(conv.examples(saved.x, saved.parts[k], saved.plan), saved.plan)
         z = conv.convolve(a, saved.weight, saved.plan)
         if saved.rounded is not None:
             z -= saved.rounded[:, None]

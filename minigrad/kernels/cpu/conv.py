@@ -3,7 +3,7 @@
 The readable form (`nn/functional/conv.py`) copies every window, K L times the picture. Here only the windows
 *along a row* are copied, L times the picture:
 
-    strips[h, c, l, (q, n)] = x[c, h, q s + l, n]
+    strips[h, c, l, (q, n)] = x[c, h, q s + l, n]        x with its padding
 
 K neighbouring rows of strips lie one after the other in memory, so all windows of one output row are a view:
 
@@ -14,15 +14,18 @@ If a 2 x 2 pooling follows, an output row is made of two *lanes*, the even colum
 product each. So what the pooling compares lies in long contiguous pieces, and the four values of a window come
 from four products that differ in nothing but their windows: equal windows give equal values, to the last bit.
 
-Two sizes are chosen for the sake of BLAS (OpenBLAS, mostly) and of the processor's caches:
+Three sizes are chosen for the sake of BLAS (OpenBLAS, mostly) and of the processor's caches:
 
-* `group`: examples in one product. OpenBLAS has a second method for small products, without copying its
-  operands first, which on processors with AVX-512 is up to twice as fast. So products are kept below its limit.
+* `group`: examples that lie side by side, as (q, n) in a row of strips.
+* `split`: a product has the columns of a whole row, or one of `split` parts of them. OpenBLAS has a second method
+  for small products, without copying its operands first, which on processors with AVX-512 is up to twice as
+  fast. So products are kept below its limit, where that leaves them enough columns.
 * `shard`: examples that one thread works on at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -33,18 +36,23 @@ from minigrad.shapes import output_size
 
 __all__ = [
     "Plan",
+    "back_plan",
     "convolve",
+    "examples",
+    "load",
     "make_plan",
-    "padded_batch_last",
     "pieces",
+    "store",
     "strips",
     "weight_gradient",
     "x_gradient",
-    "x_matrices",
 ]
 
 Pair = tuple[int, int]
 SMALL_PRODUCT = 1_000_000  # M N K up to which OpenBLAS uses its method for small products
+COLUMNS_LEAST = 64  # a product with fewer columns is not worth its call
+GROUP = 32  # examples in a group where a whole row is too much for a small product
+GAP = 16  # unused numbers after each row of strips: rows a power of two apart share their places in the cache
 TURNED_FROM = 8  # output channels from which on BLAS is faster with a transposed copy of gz
 SHARD_BYTES = 6 << 20  # strips and outputs of one shard, at most
 SHARD_LEAST = 1 << 20  # below this, handing a shard to another thread costs more than it saves
@@ -65,8 +73,9 @@ class Plan:
     stride: Pair
     padding: Pair
     lanes: int  # 2 if a pooling follows, else 1
-    group: int  # examples in one product
+    group: int  # examples side by side in a row of strips
     shard: int  # examples worked on at once, a multiple of group
+    split: int = 1  # products for the columns of a lane, a divisor of S
 
     @property
     def pooled(self) -> bool:
@@ -102,15 +111,45 @@ def make_plan(
     plan = Plan(C, H, W, O, K, L, P, Q, stride, padding, lanes, 1, 1)
     product = lanes * O * K * C * plan.seen * plan.S  # M N K of one example: the larger one, in x_gradient
     group = min(128, SMALL_PRODUCT // product // 16 * 16)
-    if group == 0:  # too much even for 16 examples: then BLAS is best with long rows
-        group = 128
+    if group == 0:  # too much even for 16 examples
+        group = GROUP
     bytes_each = (H * C * L + P * O) * Q * itemsize
     most = max(16, SHARD_BYTES // bytes_each)
     shards = 2 * -(-N // (2 * most)) if N * bytes_each > 2 * SHARD_LEAST else 1  # even, for two threads
     shard = -(-N // (16 * shards)) * 16
     count = -(-shard // group)
     group = -(-shard // (16 * count)) * 16
-    return replace(plan, group=group, shard=group * count)
+    return _with_split(replace(plan, group=group, shard=group * count))
+
+
+def _with_split(plan: Plan) -> Plan:
+    """The plan with products that are small in OpenBLAS's sense, if they can be."""
+    row = plan.S * plan.group
+    columns = SMALL_PRODUCT // (
+        plan.lanes * plan.O * plan.K * plan.C * plan.seen
+    )  # of a small product, at most
+    if columns < COLUMNS_LEAST:
+        return replace(plan, split=1)
+    fits = [d for d in range(1, plan.S + 1) if plan.S % d == 0 and row <= columns * d]
+    return replace(plan, split=fits[0] if fits else 1)
+
+
+@cache
+def back_plan(plan: Plan) -> Plan | None:
+    """The plan of the convolution that makes gx of gz, or None where adding results to their places is faster.
+
+        gx[c, h, w] = sum over o, k, l of  W[o, c, k, l] gz[o, h - k, w - l]
+
+    With stride 1 that is a convolution of gz by the kernels turned by 180 degrees.
+    """
+    top, left = (size - 1 - p for size, p in zip((plan.K, plan.L), plan.padding, strict=True))
+    if plan.stride != (1, 1) or plan.pooled or min(top, left) < 0 or plan.O > 2 * plan.C:
+        return None
+    H, W = plan.P + 2 * top, plan.Q + 2 * left
+    back = replace(
+        plan, C=plan.O, O=plan.C, H=H, W=W, P=H - plan.K + 1, Q=W - plan.L + 1, padding=(top, left)
+    )
+    return _with_split(back)
 
 
 def pieces(N: int, plan: Plan) -> list[slice]:
@@ -133,59 +172,72 @@ def pieces(N: int, plan: Plan) -> list[slice]:
     return parts
 
 
-def padded_batch_last(x: np.ndarray, padding: Pair) -> np.ndarray:
-    """x (N, C, H, W) -> (C, H + 2 p, W + 2 p, N), contiguous; copied only where that is needed."""
-    x = x.transpose(1, 2, 3, 0)
-    if padding == (0, 0):
-        return np.ascontiguousarray(x)
-    C, H, W, N = x.shape
-    top, left = padding
-    y = np.zeros((C, H + 2 * top, W + 2 * left, N), x.dtype)
-    y[:, top : top + H, left : left + W] = x
-    return y
-
-
-def strips(x: np.ndarray, part: slice, plan: Plan) -> np.ndarray:
-    """The examples `part` of x (C, H, W, N), contiguous, as strips (G, lanes, H, C, L, S g) of G groups of g.
-
-    One strided copy.
-    """
+def examples(x: np.ndarray, part: slice, plan: Plan) -> np.ndarray:
+    """The examples `part` of x (C, H, W, N), contiguous, in their groups: (G, H, C, W, g), a view."""
+    C, H, W, _ = x.shape
     c, h, w, b = x.strides
     n = part.stop - part.start
     g = min(plan.group, n)
-    step, lanes, S = plan.stride[1], plan.lanes, plan.S
-    shape = (n // g, lanes, plan.H, plan.C, plan.L, S, g)
-    strides = (g * b, step * w, h, c, w, lanes * step * w, b)
-    out = empty(shape, x.dtype)
-    out[...] = np.ndarray(shape, x.dtype, x, part.start * b, strides)
-    return out.reshape(*shape[:5], S * g)
+    return np.ndarray((n // g, H, C, W, g), x.dtype, x, part.start * b, (g * b, h, c, w, b))
+
+
+def strips(pictures: np.ndarray, plan: Plan) -> np.ndarray:
+    """Pictures (G, H, C, W, g), without padding -> strips (G, lanes, H, C, L, S g + GAP) of the padded ones.
+
+    In two strided copies: the pictures of a shard come together first, with their padding, and then most of what
+    is copied are long runs of memory in the cache.
+    """
+    G, _, C, _, g = pictures.shape
+    H, W, L, S, lanes, step = plan.H, plan.W, plan.L, plan.S, plan.lanes, plan.stride[1]
+    top, left = plan.padding
+    near = empty((G, H, C, W, g), pictures.dtype)
+    for border in (near[:, :top], near[:, H - top :], near[:, :, :, :left], near[:, :, :, W - left :]):
+        border[...] = 0
+    near[:, top : H - top, :, left : W - left] = pictures
+    out = empty((G, lanes, H, C, L, S * g + GAP), pictures.dtype)
+    k, h, c, w, b = near.strides
+    shape = (G, lanes, H, C, L, S, g)
+    windows = np.ndarray(shape, near.dtype, near, 0, (k, step * w, h, c, w, lanes * step * w, b))
+    np.ndarray(shape, out.dtype, out, 0, (*out.strides[:5], g * b, b))[...] = windows
+    return out
 
 
 def _windows(a: np.ndarray, plan: Plan) -> np.ndarray:
-    """Strips (G, lanes, H, C, L, m) -> (G, P, lanes, K C L, m): what each product sees, a view with overlaps."""
+    """Strips (G, lanes, H, C, L, S g + GAP) -> (G, P, lanes, split, K C L, S g / split), a view with overlaps.
+
+    What each product sees.
+    """
     G, lanes, _, C, L, m = a.shape
-    group, lane, row, _, _, item = a.strides
-    shape = (G, plan.P, lanes, plan.K * C * L, m)
-    strides = (group, plan.stride[0] * row, lane, m * item, item)
+    group, lane, row, _, run, item = a.strides
+    columns = (m - GAP) // plan.split
+    shape = (G, plan.P, lanes, plan.split, plan.K * C * L, columns)
+    strides = (group, plan.stride[0] * row, lane, columns * item, run, item)
     return np.ndarray(shape, a.dtype, a, 0, strides)  # as_strided, for a contiguous array: ten times faster
+
+
+def _in_products(z: np.ndarray, plan: Plan) -> np.ndarray:
+    """(G, rows, lanes, O, S g) -> (G, rows, lanes, split, O, S g / split), a view."""
+    return z.reshape(*z.shape[:4], plan.split, -1).swapaxes(3, 4)
 
 
 def convolve(a: np.ndarray, weight: np.ndarray, plan: Plan) -> np.ndarray:
     """Strips and W (O, C, K, L) -> z (G, P, lanes, O, S g)."""
-    z = empty((a.shape[0], plan.P, plan.lanes, plan.O, a.shape[5]), a.dtype)
-    return np.matmul(weight.transpose(0, 2, 1, 3).reshape(plan.O, -1), _windows(a, plan), out=z)
+    z = empty((a.shape[0], plan.P, plan.lanes, plan.O, a.shape[5] - GAP), a.dtype)
+    matrix = weight.transpose(0, 2, 1, 3).reshape(plan.O, -1)
+    np.matmul(matrix, _windows(a, plan), out=_in_products(z, plan))
+    return z
 
 
 def weight_gradient(a: np.ndarray, gz: np.ndarray, plan: Plan) -> np.ndarray:
     """Strips and gz (G, P, lanes, O, S g) -> the gradient of W, (O, C, K, L)."""
-    gz = gz.swapaxes(3, 4)
+    gz = _in_products(gz, plan).swapaxes(4, 5)
     if plan.O >= TURNED_FROM:
         turned = empty(gz.shape, gz.dtype)
         turned[...] = gz
         gz = turned
     windows = _windows(a, plan)
-    found = np.matmul(windows, gz, out=empty((*windows.shape[:4], plan.O), gz.dtype))
-    return found.sum(axis=(0, 1, 2)).reshape(plan.K, plan.C, plan.L, plan.O).transpose(3, 1, 0, 2)
+    found = np.matmul(windows, gz, out=empty((*windows.shape[:5], plan.O), gz.dtype))
+    return found.sum(axis=(0, 1, 2, 3)).reshape(plan.K, plan.C, plan.L, plan.O).transpose(3, 1, 0, 2)
 
 
 @cache
@@ -210,8 +262,27 @@ def _seen_rows(plan: Plan) -> tuple[list[int], list[tuple[slice, int, slice]]]:
     return order, found
 
 
+def x_gradient(weight: np.ndarray, plan: Plan) -> Callable[[np.ndarray, np.ndarray], None]:
+    """The function of gz (G, P, lanes, O, S g) that writes a shard of gx (C, H, W, n), without padding.
+
+    What depends on W alone is done here, once for all shards.
+    """
+    back = back_plan(plan)
+    if back is not None:
+        turned = weight[:, :, ::-1, ::-1].swapaxes(0, 1)
+
+        def write(gz: np.ndarray, gx: np.ndarray) -> None:
+            G, P, _, O, _ = gz.shape
+            a = strips(gz.reshape(G, P, O, plan.Q, -1), back)
+            store(convolve(a, turned, back)[:, :, 0], gx)
+
+        return write
+    matrices = x_matrices(weight, plan)
+    return lambda gz, gx: add_to_places(matrices, gz, plan, gx)
+
+
 def x_matrices(weight: np.ndarray, plan: Plan) -> list[tuple[slice, int, np.ndarray]]:
-    """For `x_gradient`: (input rows, first output row that sees the first of them, matrix (C seen, taps lanes O)).
+    """For `add_to_places`: (input rows, first output row that sees the first of them, matrix (C seen, taps lanes O)).
 
     Rows that are seen with the same taps have the same matrix. It gives what neighbouring outputs of all lanes
     send to the inputs that they see together.
@@ -226,25 +297,25 @@ def x_matrices(weight: np.ndarray, plan: Plan) -> list[tuple[slice, int, np.ndar
     return [(rows, p, w[:, taps.start * lanes * O : taps.stop * lanes * O]) for rows, p, taps in found]
 
 
-def x_gradient(
+def add_to_places(
     matrices: list[tuple[slice, int, np.ndarray]], gz: np.ndarray, plan: Plan, gx: np.ndarray
 ) -> None:
-    """Matrices of W and gz (G, P, lanes, O, S g) -> gx (C, H, W, n), padded, which is overwritten.
+    """Matrices of W and gz (G, P, lanes, O, S g) -> gx (C, H, W, n), without padding, which is overwritten.
 
     For each input row that is one product with the gz of all output rows that see it, which are neighbours.
     Its results are then added to their places along the row.
     """
-    G, P, lanes, O, m = gz.shape
-    gz = gz.reshape(G, P, lanes * O, m)
-    group, row, _, item = gz.strides
-    found = empty((G, plan.H, plan.C * plan.seen, m), gz.dtype)
+    G, _, lanes, _, m = gz.shape
+    group, row, _, run, item = gz.strides
+    found = empty((G, plan.H, 1, plan.C * plan.seen, m), gz.dtype)
     if plan.stride[0] > 1:  # some rows may be seen by nobody
         found[...] = 0
+    columns = m // plan.split
     for rows, first, matrix in matrices:
-        target = found[:, rows]
-        shape = (G, target.shape[1], matrix.shape[1], m)
-        outputs = np.ndarray(shape, gz.dtype, gz, first * row, (group, row, m * item, item))
-        np.matmul(matrix, outputs, out=target)
+        target = _in_products(found[:, rows], plan)
+        shape = (*target.shape[:4], matrix.shape[1], columns)
+        strides = (group, row, 0, columns * item, run, item)
+        np.matmul(matrix, np.ndarray(shape, gz.dtype, gz, first * row, strides), out=target)
     # Column w of gx is put at [w % apart, w // apart]: what is added together is then in one piece
     g, S, apart = gx.shape[3] // G, plan.S, lanes * plan.stride[1]
     sums = empty((G, plan.H, plan.C, apart, -(-plan.W // apart), g), gz.dtype)
@@ -252,7 +323,29 @@ def x_gradient(
     found = found.reshape(G, plan.H, plan.C, plan.seen, S, g)
     for l in range(plan.seen):
         sums[:, :, :, l % apart, l // apart : l // apart + S] += found[:, :, :, l]
-    out = gx.reshape(plan.C, plan.H, plan.W, G, g)
-    for place in range(apart):
-        columns = out[:, :, place::apart]
-        columns[...] = sums[:, :, :, place, : columns.shape[2]].transpose(2, 1, 3, 0, 4)
+    top, left = plan.padding
+    inner = sums[:, top : plan.H - top]
+    for w in range(min(apart, gx.shape[2])):
+        columns_of_gx = gx[:, :, w::apart]
+        first = (w + left) // apart
+        last = first + columns_of_gx.shape[2]
+        store(inner[:, :, :, (w + left) % apart, first:last], columns_of_gx)
+
+
+def store(values: np.ndarray, y: np.ndarray) -> None:
+    """One shard of a result: (G, R, O, S g), or (G, R, O, S, g) -> y (O, R, S, n)."""
+    G, R, O = values.shape[:3]
+    _in_groups(y, G)[...] = values.reshape(G, R, O, y.shape[2], -1)
+
+
+def load(y: np.ndarray, plan: Plan) -> np.ndarray:
+    """The reverse of `store`: y (O, R, S, n) -> (G, R, O, S g), contiguous."""
+    groups = _in_groups(y, max(1, y.shape[3] // plan.group))
+    out = empty(groups.shape, y.dtype)
+    out[...] = groups
+    return out.reshape(*groups.shape[:3], -1)
+
+
+def _in_groups(y: np.ndarray, G: int) -> np.ndarray:
+    """y (O, R, S, n) -> (G, R, O, S, g), a view."""
+    return y.reshape(*y.shape[:3], G, -1).transpose(3, 1, 0, 2, 4)
