@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from minigrad.kernels.cpu.memory import empty
 from minigrad.shapes import output_size
@@ -53,6 +54,7 @@ SMALL_PRODUCT = 1_000_000  # M N K up to which OpenBLAS uses its method for smal
 COLUMNS_LEAST = 64  # a product with fewer columns is not worth its call
 GROUP = 32  # examples in a group where a whole row is too much for a small product
 GAP = 16  # unused numbers after each row of strips: rows a power of two apart share their places in the cache
+NEAR = 1 << 20  # bytes of a shard's pictures that stay in the cache while they are copied piece by piece
 TURNED_FROM = 8  # output channels from which on BLAS is faster with a transposed copy of gz
 SHARD_BYTES = 6 << 20  # strips and outputs of one shard, at most
 SHARD_LEAST = 1 << 20  # below this, handing a shard to another thread costs more than it saves
@@ -184,22 +186,35 @@ def examples(x: np.ndarray, part: slice, plan: Plan) -> np.ndarray:
 def strips(pictures: np.ndarray, plan: Plan) -> np.ndarray:
     """Pictures (G, H, C, W, g), without padding -> strips (G, lanes, H, C, L, S g + GAP) of the padded ones.
 
-    In two strided copies: the pictures of a shard come together first, with their padding, and then most of what
-    is copied are long runs of memory in the cache.
+    With padding, and where pictures are too large for the cache, they come together first. Then most of what is
+    copied are long runs of memory in the cache.
     """
-    G, _, C, _, g = pictures.shape
-    H, W, L, S, lanes, step = plan.H, plan.W, plan.L, plan.S, plan.lanes, plan.stride[1]
-    top, left = plan.padding
-    near = empty((G, H, C, W, g), pictures.dtype)
-    for border in (near[:, :top], near[:, H - top :], near[:, :, :, :left], near[:, :, :, W - left :]):
-        border[...] = 0
-    near[:, top : H - top, :, left : W - left] = pictures
-    out = empty((G, lanes, H, C, L, S * g + GAP), pictures.dtype)
-    k, h, c, w, b = near.strides
-    shape = (G, lanes, H, C, L, S, g)
-    windows = np.ndarray(shape, near.dtype, near, 0, (k, step * w, h, c, w, lanes * step * w, b))
+    if plan.padding != (0, 0) or pictures.nbytes > NEAR:
+        pictures = _together(pictures, plan)
+    G, H, C, _, g = pictures.shape
+    lanes, step = plan.lanes, plan.stride[1]
+    out = empty((G, lanes, H, C, plan.L, plan.S * g + GAP), pictures.dtype)
+    k, h, c, w, b = pictures.strides
+    shape = (G, lanes, H, C, plan.L, plan.S, g)
+    windows = as_strided(pictures, shape, (k, step * w, h, c, w, lanes * step * w, b))
     np.ndarray(shape, out.dtype, out, 0, (*out.strides[:5], g * b, b))[...] = windows
     return out
+
+
+def _together(pictures: np.ndarray, plan: Plan) -> np.ndarray:
+    """Pictures (G, H, C, W, g) with their padding, contiguous."""
+    H, W, (top, left) = plan.H, plan.W, plan.padding
+    G, _, C, _, g = pictures.shape
+    padded = empty((G, H, C, W, g), pictures.dtype)
+    for border in (
+        padded[:, :top],
+        padded[:, H - top :],
+        padded[:, :, :, :left],
+        padded[:, :, :, W - left :],
+    ):
+        border[...] = 0
+    padded[:, top : H - top, :, left : W - left] = pictures
+    return padded
 
 
 def _windows(a: np.ndarray, plan: Plan) -> np.ndarray:
