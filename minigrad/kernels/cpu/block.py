@@ -126,7 +126,7 @@ def forward(
         values += offset
         conv.store(activate(activation, values), y[..., parts[k]])
 
-    run_shards(finish, len(parts))
+    run_shards(finish, len(parts), y.nbytes)
     if bias is not None:
         mean = mean + bias  # batch norm takes the bias away again; only the running mean sees it
     return y.transpose(3, 0, 1, 2), saved if keep else None, mean.astype(x.dtype), var.astype(x.dtype)
@@ -190,7 +190,7 @@ def _backward_through_norm(saved: Saved, gyt: np.ndarray, need_x: bool) -> dict[
         rows = t.reshape(-1, *t.shape[2:])
         return t, row_sums(rows), row_products(rows, saved.best[k].reshape(rows.shape))
 
-    begun = run_shards(start, count)
+    begun = run_shards(start, count, saved.y.nbytes)
     gbeta, products = (add_in_order([one[i] for one in begun]) for i in (1, 2))
     ggamma = (products - saved.level * gbeta) * saved.inv_std
     factor = saved.inv_std if saved.gamma is None else saved.inv_std * saved.gamma

@@ -11,12 +11,15 @@ while shards run, BLAS is held to one thread.
 
 from __future__ import annotations
 
+import math
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import copy_context
-from functools import cache
+from contextvars import Context, copy_context
+from functools import cache, partial
+from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,6 +30,7 @@ from minigrad.shapes import as_int
 __all__ = ["add_in_order", "get_num_threads", "run_shards", "set_num_threads", "shards"]
 
 Result = TypeVar("Result")
+WORTH_SHARING = 2 << 20  # bytes; below, waking another thread takes longer than what it could take over
 
 
 def _usable_cores() -> int:
@@ -37,26 +41,44 @@ def _usable_cores() -> int:
 
 
 class _Pool:
-    """The threads of this process; they are started when they are first needed."""
+    """The threads of this process; they are started when they are first needed.
+
+    Hardly more than a queue: with concurrent.futures, handing a shard over takes twice as long.
+    """
 
     def __init__(self) -> None:
         self.size = _usable_cores()
-        self.executor: ThreadPoolExecutor | None = None
+        self.lock = Lock()
+        self.tasks: SimpleQueue[Callable[[], None] | None] | None = None
+        self.started = 0
 
     def resize(self, size: int) -> None:
-        if self.executor is not None and size != self.size:
-            self.executor.shutdown()
-            self.executor = None
-        self.size = size
+        with self.lock:
+            if self.tasks is not None and size != self.size:
+                for _ in range(self.started):
+                    self.tasks.put(None)  # one thread ends for each
+                self.tasks = None
+            self.size = size
 
     def forget(self) -> None:
         """In a forked process, which gets a copy of this object but none of the threads."""
-        self.executor = None
+        self.lock, self.tasks = Lock(), None
 
-    def workers(self) -> ThreadPoolExecutor:
-        if self.executor is None:  # the calling thread works too
-            self.executor = ThreadPoolExecutor(self.size - 1, thread_name_prefix="minigrad")
-        return self.executor
+    def submit(self, task: Callable[[], None]) -> None:
+        with self.lock:
+            if self.tasks is None:
+                self.tasks = SimpleQueue()
+                self.started = max(1, self.size - 1)  # the calling thread works too
+                for number in range(self.started):
+                    Thread(target=_serve, args=(self.tasks,), name=f"minigrad_{number}", daemon=True).start()
+            self.tasks.put(task)
+
+
+def _serve(tasks: SimpleQueue[Callable[[], None] | None]) -> None:
+    """The life of a thread."""
+    while (task := tasks.get()) is not None:
+        task()
+        del task  # and with it the arrays that it holds
 
 
 _pool = _Pool()
@@ -109,25 +131,51 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     return nullcontext()  # it is held already: asking is cheap, setting is not
 
 
-def run_shards(work: Callable[[int], Result], count: int) -> list[Result]:
-    """[work(0), work(1), ..., work(count - 1)], on all threads; results in this order."""
+def run_shards(work: Callable[[int], Result], count: int, nbytes: float = math.inf) -> list[Result]:
+    """[work(0), work(1), ..., work(count - 1)], on all threads; results in this order.
+
+    Args:
+        work: of one shard.
+        count: how many shards there are.
+        nbytes: what the work reads or writes in all; if that is little, this thread does it alone.
+    """
     with one_blas_thread():
-        threads = min(_pool.size, count)
+        threads = min(_pool.size, count) if nbytes >= WORTH_SHARING else 1
         if threads <= 1:
             return [work(k) for k in range(count)]
-
-        def every(first: int) -> list[Result]:
-            return [work(k) for k in range(first, count, threads)]
-
-        # each in a copy of the caller's context, where np.errstate keeps its settings
-        others = [_pool.workers().submit(copy_context().run, every, first) for first in range(1, threads)]
+        left = deque(range(count))
         results: list[Any] = [None] * count
+        finished: SimpleQueue[BaseException | None] = SimpleQueue()
+
+        def take_shards() -> None:
+            while left:
+                try:
+                    k = left.popleft()  # atomic
+                except IndexError:  # another thread was faster
+                    return
+                results[k] = work(k)
+
+        def help_out(context: Context) -> None:
+            try:
+                context.run(take_shards)
+                finished.put(None)
+            except BaseException as error:  # for the caller
+                finished.put(error)
+
+        for _ in range(
+            threads - 1
+        ):  # each in a copy of the caller's context, where np.errstate keeps its settings
+            _pool.submit(partial(help_out, copy_context()))
         try:
-            results[::threads] = every(0)
+            take_shards()
+        finally:  # also after an error: nobody goes on writing behind the caller's back
+            errors = [finished.get() for _ in range(threads - 1)]
+        try:
+            for error in errors:
+                if error is not None:
+                    raise error
         finally:
-            wait(others)  # also after an error: nobody goes on writing behind the caller's back
-        for first, other in enumerate(others, start=1):
-            results[first::threads] = other.result()
+            del errors, error  # an error holds this frame, which would hold the error
         return results
 
 
