@@ -197,7 +197,8 @@ def strips(pictures: np.ndarray, plan: Plan) -> np.ndarray:
     k, h, c, w, b = pictures.strides
     shape = (G, lanes, H, C, plan.L, plan.S, g)
     windows = as_strided(pictures, shape, (k, step * w, h, c, w, lanes * step * w, b))
-    np.ndarray(shape, out.dtype, out, 0, (*out.strides[:5], g * b, b))[...] = windows
+    item = out.itemsize
+    np.ndarray(shape, out.dtype, out, 0, (*out.strides[:5], g * item, item))[...] = windows
     return out
 
 
