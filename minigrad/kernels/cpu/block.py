@@ -64,9 +64,11 @@ class Saved:
     best: list[np.ndarray] = field(default_factory=list)
     used: bool = False  # whether backward has written into z
     gamma: np.ndarray | None = None
-    level: np.ndarray | None = None  # (O,): subtracted from z by batch norm; None without batch norm
-    rounded: np.ndarray | None = None  # (O,): what has been subtracted from z and best already
-    inv_std: np.ndarray | None = None  # (O,)
+    inv_std: np.ndarray | None = None  # (O,); None without batch norm
+    lost: list[np.ndarray | None] = field(
+        default_factory=list
+    )  # (O,): what has been subtracted from z and best
+    level: list[np.ndarray] = field(default_factory=list)  # (O,): what batch norm still has to subtract
     M: int = 0
 
 
@@ -89,9 +91,10 @@ def forward(
 
     def convolve(k: int) -> tuple[Any, ...]:
         z = conv.convolve(conv.strips(conv.examples(xt, parts[k], plan), plan), weight, plan)
+        moments = None if norm is None else row_moments(z.reshape(-1, *z.shape[3:]))  # may subtract from z
         best = _winners(z, saved.gamma) if plan.pooled else z[:, :, 0]
-        if norm is not None:
-            return z, best, row_moments(z.reshape(-1, *z.shape[3:]))
+        if moments is not None:
+            return z, best, *moments
         needed = keep and plan.pooled  # best: backward compares with it
         values = best.copy() if needed else best
         if bias is not None:
@@ -108,28 +111,26 @@ def forward(
     mean, var = moments.mean, moments.var
     saved.M = moments.count
     saved.inv_std = 1 / np.sqrt(var + norm.eps)
-    saved.level = mean
-    if moments.far_from_zero:  # z - mean would lose digits if folded into one addition: subtract it now
-        saved.rounded = mean.astype(x.dtype)
-        saved.level = mean - saved.rounded
-        for z, best in zip(saved.z, saved.best, strict=True):
-            z -= saved.rounded[:, None]
-            if plan.pooled:
-                best -= saved.rounded[:, None]
+    saved.lost = [one[3] for one in done]
+    saved.level = [mean if lost is None else mean - lost for lost in saved.lost]
     scale = saved.inv_std if norm.gamma is None else saved.inv_std * norm.gamma
-    offset = -saved.level * scale if norm.beta is None else norm.beta - saved.level * scale
-    scale, offset = scale.astype(x.dtype)[:, None], offset.astype(x.dtype)[:, None]
+    shift = 0 if norm.beta is None else norm.beta
 
     def finish(k: int) -> None:
         best = saved.best[k]
-        values = np.multiply(best, scale, out=empty(best.shape, x.dtype))
-        values += offset
+        values = np.multiply(best, _column(scale, best), out=empty(best.shape, x.dtype))
+        values += _column(shift - saved.level[k] * scale, best)
         conv.store(activate(activation, values), y[..., parts[k]])
 
     run_shards(finish, len(parts), y.nbytes)
     if bias is not None:
         mean = mean + bias  # batch norm takes the bias away again; only the running mean sees it
     return y.transpose(3, 0, 1, 2), saved if keep else None, mean.astype(x.dtype), var.astype(x.dtype)
+
+
+def _column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """A value for each channel: (O,) -> (O, 1), in the precision of `like`."""
+    return values.astype(like.dtype)[:, None]
 
 
 def _taps(z: np.ndarray) -> list[np.ndarray]:
@@ -158,9 +159,9 @@ def backward(saved: Saved, gy: np.ndarray, need_x: bool) -> dict[str, Any]:
     """gy (N, O, R, S) -> gradients of x, weight, bias, gamma and beta, by name."""
     if saved.used:  # a second backward through a graph that was retained
         _convolve_again(saved)
-    saved.used = saved.plan.pooled or saved.level is not None
+    saved.used = saved.plan.pooled or saved.inv_std is not None
     gyt = gy.transpose(1, 2, 3, 0)  # (O, R, S, N)
-    return (_backward if saved.level is None else _backward_through_norm)(saved, gyt, need_x)
+    return (_backward if saved.inv_std is None else _backward_through_norm)(saved, gyt, need_x)
 
 
 def _backward(saved: Saved, gyt: np.ndarray, need_x: bool) -> dict[str, Any]:
@@ -180,38 +181,38 @@ def _backward(saved: Saved, gyt: np.ndarray, need_x: bool) -> dict[str, Any]:
 
 def _backward_through_norm(saved: Saved, gyt: np.ndarray, need_x: bool) -> dict[str, Any]:
     """With batch norm all shards are needed for ggamma and gbeta, before any of them can go on."""
-    assert saved.level is not None
     assert saved.inv_std is not None
     dtype, count = gyt.dtype, len(saved.parts)
 
     def start(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """t and what it adds to the sums of t and of t z."""
+        """t and what it adds to the sums of t and of t (conv(x) - mean)."""
         t = _before_activation(saved, gyt, k)
         rows = t.reshape(-1, *t.shape[2:])
-        return t, row_sums(rows), row_products(rows, saved.best[k].reshape(rows.shape))
+        total = row_sums(rows)
+        return t, total, row_products(rows, saved.best[k].reshape(rows.shape)) - saved.level[k] * total
 
     begun = run_shards(start, count, saved.y.nbytes)
     gbeta, products = (add_in_order([one[i] for one in begun]) for i in (1, 2))
-    ggamma = (products - saved.level * gbeta) * saved.inv_std
+    ggamma = products * saved.inv_std
     factor = saved.inv_std if saved.gamma is None else saved.inv_std * saved.gamma
     slope = -factor * ggamma * saved.inv_std / saved.M
-    intercept = -factor * gbeta / saved.M - slope * saved.level
 
     flat = np.abs(slope) < np.finfo(dtype).tiny ** 0.75  # channels where slope z is nothing
     slope = np.where(flat, 1, slope)
-    intercept, factor, a = (
-        (v / w).astype(dtype)[:, None] for v, w in ((intercept, slope), (factor, slope), (slope, 1))
-    )
-    send_back, gx = _convolution_backward(saved, saved.weight * a[:, :, None, None], need_x)
+    shift = -factor * gbeta / saved.M / slope
+    factor = factor / slope
+    a = slope.astype(dtype)[:, None, None, None]
+    send_back, gx = _convolution_backward(saved, saved.weight * a, need_x)
 
     def convolve_back(k: int) -> np.ndarray:
-        t = begun[k][0]
-        t *= factor
-        return send_back(_spread(t, saved.z[k], saved.best[k], intercept, np.flatnonzero(flat)), k)
+        t, best = begun[k][0], saved.best[k]
+        t *= _column(factor, t)
+        level = np.where(flat, 0, saved.level[k])
+        return send_back(_spread(t, saved.z[k], best, _column(shift - level, t), np.flatnonzero(flat)), k)
 
     return {
         "x": gx,
-        "weight": add_in_order(run_shards(convolve_back, count)) * a[:, :, None, None],
+        "weight": add_in_order(run_shards(convolve_back, count)) * a,
         "bias": np.zeros(len(gbeta), dtype),
         "gamma": ggamma.astype(dtype),
         "beta": gbeta.astype(dtype),
@@ -291,8 +292,8 @@ def _convolve_again(saved: Saved) -> None:
     def convolve(k: int) -> None:
         a = conv.strips(conv.examples(saved.x, saved.parts[k], saved.plan), saved.plan)
         z = conv.convolve(a, saved.weight, saved.plan)
-        if saved.rounded is not None:
-            z -= saved.rounded[:, None]
+        if saved.lost and (lost := saved.lost[k]) is not None:
+            z -= lost[:, None]
         if not saved.plan.pooled:
             saved.best[k] = z[:, :, 0]
         saved.z[k] = z

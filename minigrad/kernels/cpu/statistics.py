@@ -1,8 +1,8 @@
 """Means and variances of rows, in pieces that can be merged.
 
 One pass over the data gives sum x and sum x^2, and the squared distances are sum x^2 - m mean^2. That
-difference loses digits where the mean is far from 0 against the spread, so there a second pass follows,
-over the distances themselves. Pieces are merged by
+difference loses digits where the mean is far from 0 against the spread, so there the mean is subtracted, and
+a second pass follows. Pieces are merged by
 
     n = n1 + n2,  d = mean2 - mean1,  mean = mean1 + d n2/n,  S = S1 + S2 + d^2 n1 n2/n
 
@@ -40,19 +40,25 @@ class Moments:
         return bool((self.mean**2 > FAR * self.var).any())
 
 
-def row_moments(z: np.ndarray) -> Moments:
-    """z (pieces, O, m) -> moments of the O channels, over pieces and m."""
+def row_moments(z: np.ndarray) -> tuple[Moments, np.ndarray | None]:
+    """z (pieces, O, m) -> moments of the O channels, over pieces and m, and what z has lost.
+
+    Where a mean is far from 0, the means, in z's precision, are subtracted from z itself. They are the second
+    result, (O,), which else is None. The moments are always those of z as it came.
+    """
+    moments = _in_one_pass(z)
+    if not moments.far_from_zero:
+        return moments, None
+    lost = moments.mean.astype(z.dtype)
+    z -= lost[:, None]
+    rest = _in_one_pass(z)
+    return Moments(rest.count, lost + rest.mean, rest.squares), lost
+
+
+def _in_one_pass(z: np.ndarray) -> Moments:
     count = z.shape[0] * z.shape[2]
     mean = row_sums(z) / count
-    squares = row_products(z, z) - count * mean**2
-    moments = Moments(count, mean, np.maximum(squares, 0))
-    if moments.far_from_zero:
-        rounded = mean.astype(z.dtype)
-        centred = z - rounded[:, None]
-        offset = row_sums(centred) / count  # what rounding the mean left over
-        squares = row_products(centred, centred) - count * offset**2
-        moments = Moments(count, rounded + offset, np.maximum(squares, 0))
-    return moments
+    return Moments(count, mean, np.maximum(row_products(z, z) - count * mean**2, 0))
 
 
 def row_sums(a: np.ndarray) -> np.ndarray:
