@@ -133,25 +133,23 @@ def _column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
     return values.astype(like.dtype)[:, None]
 
 
-def _taps(z: np.ndarray) -> list[np.ndarray]:
-    """z (G, P, lanes, O, m) -> the four (G, R, O, m) that a 2 x 2 pooling compares, in row-major order; views."""
-    return [z[:, i::2, lane] for i in range(2) for lane in range(2)]
+def _taps(z: np.ndarray) -> np.ndarray:
+    """z (G, P, lanes, O, m) -> (G, R, 4, O, m), a view: what a 2 x 2 pooling compares, in row-major order."""
+    G, P, lanes, O, m = z.shape
+    return z.reshape(G, P // 2, 2 * lanes, O, m)
 
 
 def _winners(z: np.ndarray, gamma: np.ndarray | None) -> np.ndarray:
     """z (G, P, lanes, O, m) -> (G, R, O, m): the value of each window whose activation is largest."""
     taps = _taps(z)
-    best = empty(taps[0].shape, z.dtype)
+    best = empty((*taps.shape[:2], *taps.shape[3:]), z.dtype)
     if gamma is None or (gamma > 0).all():
-        np.maximum(taps[0], taps[1], out=best)
-        np.maximum(best, taps[2], out=best)
-        return np.maximum(best, taps[3], out=best)
+        return np.maximum.reduce(taps, axis=2, out=best)
     for o, g in enumerate(gamma):
-        of_channel = [tap[:, :, o] for tap in taps]
         if g == 0:
-            best[:, :, o] = of_channel[0]
+            best[:, :, o] = taps[:, :, 0, o]
         else:
-            best[:, :, o] = np.max(of_channel, axis=0) if g > 0 else np.min(of_channel, axis=0)
+            (np.maximum if g > 0 else np.minimum).reduce(taps[:, :, :, o], axis=2, out=best[:, :, o])
     return best
 
 
@@ -250,11 +248,11 @@ def _convolution_backward(
 def _to_winners(t: np.ndarray, z: np.ndarray, best: np.ndarray) -> np.ndarray:
     """t at the winner of each window, and 0 elsewhere. Writes into z and uses up t."""
     taps = _taps(z)
-    for tap in taps[:-1]:
+    for tap in (taps[:, :, i] for i in range(3)):
         np.equal(tap, best, out=tap, casting="unsafe")
         tap *= t
         t -= tap  # what has been given away is gone: the first of equals gets all
-    taps[-1][...] = t
+    taps[:, :, 3] = t
     return z
 
 
@@ -272,7 +270,9 @@ def _spread(
         z[:, :, 0] += t
         return z
     won = empty(best.shape, best.dtype)
-    for i, tap in enumerate(_taps(z)):
+    taps = _taps(z)
+    for i in range(4):
+        tap = taps[:, :, i]
         if i < 3:
             np.equal(tap, best, out=won, casting="unsafe")
             won *= t
