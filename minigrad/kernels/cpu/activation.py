@@ -16,10 +16,9 @@ NAMES = ("identity", "relu", "sigmoid", "tanh")
 def activate(name: str, x: np.ndarray) -> np.ndarray:
     """x -> activation of x, in its own memory."""
     if name == "sigmoid":
-        # 1 / (1 + e^-x). Below the limit e^-x would overflow; there the result is less than 1e-38 anyway
-        np.maximum(x, 1 - np.log(np.finfo(x.dtype).max), out=x)
         np.negative(x, out=x)
-        np.exp(x, out=x)
+        with np.errstate(over="ignore"):  # 1 / (1 + inf) is 0, as it should be
+            np.exp(x, out=x)
         x += 1
         np.divide(1, x, out=x)  # half the time of np.reciprocal
     elif name == "tanh":

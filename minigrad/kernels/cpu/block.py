@@ -55,13 +55,14 @@ class Saved:
     activation: str
     weight: np.ndarray
     x: np.ndarray  # (C, H, W, N)
-    y: np.ndarray  # (O, R, S, N): the result
     parts: list[slice]
     biased: bool
     # With batch norm or pooling: (G, P, lanes, O, S g), the convolution
     z: list[np.ndarray] = field(default_factory=list)
     # and (G, R, O, S g), the winners, or z itself without pooling
     best: list[np.ndarray] = field(default_factory=list)
+    # With an activation: (G, R, O, S g), the result once more, in the order in which backward needs it
+    activated: list[np.ndarray] = field(default_factory=list)
     used: bool = False  # whether backward has written into z
     gamma: np.ndarray | None = None
     inv_std: np.ndarray | None = None  # (O,); None without batch norm
@@ -87,7 +88,8 @@ def forward(
     R, S = (plan.P // 2, plan.Q // 2) if plan.pooled else (plan.P, plan.Q)
     y = empty((plan.O, R, S, x.shape[0]), x.dtype)
     gamma = None if norm is None else norm.gamma
-    saved = Saved(plan, activation, weight, xt, y, parts, bias is not None, gamma=gamma)
+    saved = Saved(plan, activation, weight, xt, parts, bias is not None, gamma=gamma)
+    keep_activated = keep and activation != "identity"
 
     def convolve(k: int) -> tuple[Any, ...]:
         z = conv.convolve(conv.strips(conv.examples(xt, parts[k], plan), plan), weight, plan)
@@ -100,11 +102,12 @@ def forward(
         if bias is not None:
             values += bias[:, None]
         conv.store(activate(activation, values), y[..., parts[k]])
-        return (z, best, None) if needed else (None, None, None)
+        return (z, best, values) if needed else (None, None, values if keep_activated else None)
 
     done = run_shards(convolve, len(parts))
     saved.z, saved.best = ([one[i] for one in done] for i in range(2))
     if norm is None:
+        saved.activated = [one[2] for one in done]
         return y.transpose(3, 0, 1, 2), saved if keep else None, None, None
 
     moments = merge([one[2] for one in done])
@@ -116,13 +119,16 @@ def forward(
     scale = saved.inv_std if norm.gamma is None else saved.inv_std * norm.gamma
     shift = 0 if norm.beta is None else norm.beta
 
-    def finish(k: int) -> None:
+    def finish(k: int) -> np.ndarray:
         best = saved.best[k]
         values = np.multiply(best, _column(scale, best), out=empty(best.shape, x.dtype))
         values += _column(shift - saved.level[k] * scale, best)
         conv.store(activate(activation, values), y[..., parts[k]])
+        return values
 
-    run_shards(finish, len(parts), y.nbytes)
+    values = run_shards(finish, len(parts), y.nbytes)
+    if keep_activated:
+        saved.activated = values
     if bias is not None:
         mean = mean + bias  # batch norm takes the bias away again; only the running mean sees it
     return y.transpose(3, 0, 1, 2), saved if keep else None, mean.astype(x.dtype), var.astype(x.dtype)
@@ -189,7 +195,7 @@ def _backward_through_norm(saved: Saved, gyt: np.ndarray, need_x: bool) -> dict[
         total = row_sums(rows)
         return t, total, row_products(rows, saved.best[k].reshape(rows.shape)) - saved.level[k] * total
 
-    begun = run_shards(start, count, saved.y.nbytes)
+    begun = run_shards(start, count, gyt.nbytes)
     gbeta, products = (add_in_order([one[i] for one in begun]) for i in (1, 2))
     ggamma = products * saved.inv_std
     factor = saved.inv_std if saved.gamma is None else saved.inv_std * saved.gamma
@@ -222,8 +228,7 @@ def _before_activation(saved: Saved, gyt: np.ndarray, k: int) -> np.ndarray:
     t = conv.load(gyt[..., saved.parts[k]], saved.plan)
     if saved.activation == "identity":
         return t
-    y = conv.load(saved.y[..., saved.parts[k]], saved.plan)
-    return scale_by_derivative(saved.activation, y, t, empty(t.shape, t.dtype))
+    return scale_by_derivative(saved.activation, saved.activated[k], t, empty(t.shape, t.dtype))
 
 
 def _convolution_backward(

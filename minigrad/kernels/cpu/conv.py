@@ -337,8 +337,9 @@ def add_to_places(
     sums = empty((G, plan.H, plan.C, apart, -(-plan.W // apart), g), gz.dtype)
     sums[...] = 0
     found = found.reshape(G, plan.H, plan.C, plan.seen, S, g)
-    for l in range(plan.seen):
-        sums[:, :, :, l % apart, l // apart : l // apart + S] += found[:, :, :, l]
+    for l in range(0, plan.seen, apart):
+        some = found[:, :, :, l : l + apart]
+        sums[:, :, :, : some.shape[3], l // apart : l // apart + S] += some
     top, left = plan.padding
     inner = sums[:, top : plan.H - top]
     for w in range(min(apart, gx.shape[2])):
