@@ -113,9 +113,11 @@ class MaxPool2d(Function):
         xp = ctx.xp
         N, C, H, W = ctx.framed_shape
         gx = xp.zeros((C, H, W, N), dtype=gy.dtype).transpose(3, 0, 1, 2)
-        share = xp.empty_like(gy)
+        to_share = xp.empty_like(ctx.winner, dtype=gy.dtype)
+        to_share[...] = gy  # after a Flatten gy has another memory order: changed once here, not for every tap
+        share = xp.empty_like(to_share)
         for t, (rows, columns) in enumerate(ctx.windows):
-            xp.multiply(gy, ctx.winner == t, out=share)
+            xp.multiply(to_share, ctx.winner == t, out=share)
             gx[:, :, rows, columns] += share
         top, left = ctx.padding
         return gx[:, :, top : top + ctx.x_shape[2], left : left + ctx.x_shape[3]]
@@ -131,7 +133,7 @@ class AvgPool2d(Function):
         ctx.windows = taps(kernel, stride, (1, 1), out)
         ctx.divisor = xp.asarray(divisor, dtype=x.dtype)  # (P, Q)
         ctx.x_shape, ctx.framed_shape, ctx.padding = x.shape, framed.shape, padding
-        total = framed[:, :, ctx.windows[0][0], ctx.windows[0][1]].copy()
+        total = framed[:, :, ctx.windows[0][0], ctx.windows[0][1]].copy(order="K")  # the memory order of x
         for rows, columns in ctx.windows[1:]:
             total += framed[:, :, rows, columns]
         return total / ctx.divisor
@@ -140,7 +142,8 @@ class AvgPool2d(Function):
     def backward(ctx, gy):
         N, C, H, W = ctx.framed_shape
         gx = ctx.xp.zeros((C, H, W, N), dtype=gy.dtype).transpose(3, 0, 1, 2)
-        share = gy / ctx.divisor
+        share = ctx.xp.empty_like(gx[:, :, : gy.shape[2], : gy.shape[3]])  # in the memory order of gx
+        ctx.xp.divide(gy, ctx.divisor, out=share)
         for rows, columns in ctx.windows:
             gx[:, :, rows, columns] += share
         top, left = ctx.padding
