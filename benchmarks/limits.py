@@ -9,10 +9,14 @@ should run. `docs/benchmarks/cpu.md` says what follows from it.
 
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import Manager
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -79,26 +83,47 @@ def products() -> None:
         print(f"{'  the same, with gz copied first':40}{line}")
 
 
+def sleeps() -> float:
+    """How often this thread has waited asleep so far; nan where the system does not count it for threads."""
+    try:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    except (ImportError, AttributeError):  # Windows, macOS
+        return math.nan
+
+
+def additions(kilo: int, repeat: int, start: Any) -> tuple[float, float]:
+    """Microseconds of an addition of `kilo` K floats, and how often this thread went to sleep in one of them."""
+    x, y = np.ones(kilo << 10, np.float32), np.ones(kilo << 10, np.float32)
+    start.wait()
+    slept, began = sleeps(), time.perf_counter()
+    for _ in range(repeat):
+        np.add(x, 1, out=y)
+    return (time.perf_counter() - began) / repeat * 1e6, (sleeps() - slept) / repeat
+
+
 def sharing() -> None:
-    """Two threads that do the same at once, against one."""
-    print("\nA NumPy addition, by its size: microseconds, and how many times as much two threads get done")
-    for kilo in (8, 32, 64, 128, 512, 8192):
-        repeat = max(4, (1 << 17) // kilo)
-
-        def work(kilo: int = kilo, repeat: int = repeat) -> None:
-            x, y = np.ones(kilo << 10, np.float32), np.ones(kilo << 10, np.float32)
-            for _ in range(repeat):
-                np.add(x, 1, out=y)
-
-        def both(work: Callable[[], None] = work) -> None:
-            threads = [threading.Thread(target=work) for _ in range(2)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-        one = seconds(work, 5)
-        print(f"{kilo:>6} K floats {one / repeat * 1e6:8.1f} us   {2 * one / seconds(both, 5):.2f} times")
+    """Two threads, and two processes, that do the same at once, against one."""
+    print(
+        "\nA NumPy addition by its size, in microseconds: alone, by each of two at once; * sleeps for an addition"
+    )
+    print(f"{'':15} alone   two processes   two threads   sleeps*")
+    with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2) as processes, Manager() as manager:
+        for kilo in (4, 8, 16, 32, 64, 128, 512, 8192):
+            repeat = max(4, (1 << 17) // kilo)
+            found: dict[int, list[tuple[float, float]]] = {1: [], 2: [], 3: []}
+            for _ in range(5):
+                found[1].append(additions(kilo, repeat, threading.Barrier(1)))
+                for kind, pool, start in (
+                    (2, processes, manager.Barrier(2)),
+                    (3, threads, threading.Barrier(2)),
+                ):
+                    both = [pool.submit(additions, kilo, repeat, start) for _ in range(2)]
+                    found[kind] += [future.result() for future in both]
+            one, two, three = (statistics.median(us for us, _ in found[kind]) for kind in (1, 2, 3))
+            sleeps = statistics.median(count for _, count in found[3])
+            print(f"{kilo:>6} K floats {one:7.1f} {two:15.1f} {three:13.1f} {sleeps:9.2f}")
 
 
 def handing_over() -> None:
