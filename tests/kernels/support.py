@@ -37,6 +37,7 @@ sizes = st.integers(1, 5)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+BATCH_NORMS = {"affine": True, "plain": False, None: None}  # a block's batch norm: has it gamma and beta?
 GAMMAS = ("positive", "negative", "mixed", "zero")
 LIMIT = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-9}
 
@@ -68,6 +69,38 @@ def set_parameters(net: nn.Module, rng: np.random.Generator, on_grid: bool, gamm
             if layer.running_mean is not None and layer.running_var is not None:
                 layer.running_mean.array = rng.standard_normal(C).astype(layer.running_mean.dtype)
                 layer.running_var.array = (0.5 + rng.random(C)).astype(layer.running_var.dtype)
+
+
+def block(
+    C: int = 2,
+    O: int = 3,
+    kernel: Any = 3,
+    norm: str | None = "affine",
+    activation: str | None = "sigmoid",
+    pool: bool = True,
+    gamma: str = "mixed",
+    seed: int = 0,
+    on_grid: bool = True,
+    **options: Any,
+) -> nn.Sequential:
+    """The layers, in float64, with random parameters."""
+    layers: list[nn.Module] = [nn.Conv2d(C, O, kernel, **options)]
+    if norm:
+        layers.append(nn.BatchNorm2d(O, affine=BATCH_NORMS[norm]))
+    if activation:
+        layers.append(ACTIVATIONS[activation]())
+    if pool:
+        layers.append(nn.MaxPool2d(2))
+    net = nn.Sequential(*layers).to(np.float64)
+    set_parameters(net, np.random.default_rng(seed), on_grid, gamma)
+    return net
+
+
+def pictures(
+    shape: tuple[int, ...], dtype: Any = np.float64, seed: int = 0, on_grid: bool = True
+) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (grid(rng, shape) if on_grid else rng.standard_normal(shape)).astype(dtype)
 
 
 # 2. A run of layers and its fused twin -------------------------------------------------------------------

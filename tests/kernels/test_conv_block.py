@@ -10,46 +10,22 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.kernels.cpu.conv import make_plan
 from tests import oracles
 from tests.kernels import support
-from tests.kernels.support import ACTIVATIONS, GAMMAS, compare, few, grid, run, seeds, set_parameters, some
+from tests.kernels.support import (
+    ACTIVATIONS,
+    BATCH_NORMS,
+    GAMMAS,
+    block,
+    compare,
+    few,
+    pictures,
+    seeds,
+    some,
+)
 from tests.nn.support import ORDERS, ordered, orders
 
 DTYPES = [np.float32, np.float64]
-NORMS = {"affine": True, "plain": False, None: None}
-
-
-def block(
-    C: int = 2,
-    O: int = 3,
-    kernel: Any = 3,
-    norm: str | None = "affine",
-    activation: str | None = "sigmoid",
-    pool: bool = True,
-    gamma: str = "mixed",
-    seed: int = 0,
-    on_grid: bool = True,
-    **options: Any,
-) -> nn.Sequential:
-    """The layers, in float64, with random parameters."""
-    layers: list[nn.Module] = [nn.Conv2d(C, O, kernel, **options)]
-    if norm:
-        layers.append(nn.BatchNorm2d(O, affine=NORMS[norm]))
-    if activation:
-        layers.append(ACTIVATIONS[activation]())
-    if pool:
-        layers.append(nn.MaxPool2d(2))
-    net = nn.Sequential(*layers).to(np.float64)
-    set_parameters(net, np.random.default_rng(seed), on_grid, gamma)
-    return net
-
-
-def pictures(
-    shape: tuple[int, ...], dtype: Any = np.float64, seed: int = 0, on_grid: bool = True
-) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return (grid(rng, shape) if on_grid else rng.standard_normal(shape)).astype(dtype)
 
 
 # 1. Every combination ------------------------------------------------------------------------------------
@@ -58,7 +34,7 @@ def pictures(
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("pool", [True, False])
 @pytest.mark.parametrize("activation", [*ACTIVATIONS, None])
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", BATCH_NORMS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_every_combination_of_layers(bias, norm, activation, pool, dtype):
     net = block(norm=norm, activation=activation, pool=pool, bias=bias)
@@ -90,7 +66,7 @@ def blocks_and_pictures(draw: Any, on_grid: bool) -> tuple[nn.Sequential, np.nda
         oracles.windows_along(size, k, s, p, 1, False)
         for size, k, s, p in zip(picture, kernel, stride, padding, strict=True)
     )
-    norm = draw(st.sampled_from(list(NORMS)))
+    norm = draw(st.sampled_from(list(BATCH_NORMS)))
     N = draw(st.integers(1, 9))
     while norm and N * P * Q < 6:  # of few values hardly anything is left when the mean is subtracted
         N += 1
@@ -141,57 +117,7 @@ def test_many_channels():
     compare(block(40, 70, pool=True), pictures((4, 40, 6, 6)))
 
 
-# 2. Batches that the shards do not divide ----------------------------------------------------------------
-
-
-def shard(net: nn.Sequential, x: np.ndarray) -> int:
-    conv: Any = net[0]
-    pooled = isinstance(net[len(net) - 1], nn.MaxPool2d)
-    plan = make_plan(x.shape[1:], conv.weight.shape, conv.stride, conv.padding, pooled, x.itemsize, len(x))
-    return plan.shard
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("N", [1, 2, 3, 7, 15, 16, 17, 31, 33, 40])
-def test_small_batches(N, dtype):
-    compare(block(), pictures((N, 2, 8, 8), dtype))
-
-
-@pytest.mark.parametrize("N", [96, 257])
-@pytest.mark.parametrize("pool", [True, False])
-@pytest.mark.parametrize("norm", ["affine", None])
-def test_batches_of_the_recipe(N, pool, norm):
-    x = pictures((N, 6, 12, 12), np.float32)
-    net = block(6, 16, 5, norm, pool=pool)
-    assert shard(net, x) < 257  # several shards, the last one short
-    compare(net, x)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("extra", [-1, 0, 1])
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_around_the_size_of_a_shard(count, extra, dtype):
-    net = block(1, 2, 3)
-    x = pictures((1, 1, 6, 6), dtype)
-    x = pictures((count * shard(net, x) + extra, 1, 6, 6), dtype)
-    compare(net, x)
-
-
-@pytest.mark.parametrize("pool", [True, False])
-def test_same_bits_for_every_number_of_threads(pool):
-    x = pictures((300, 6, 12, 12), np.float32, on_grid=False)
-    net = block(6, 16, 5, pool=pool, on_grid=False).to(np.float32)
-    assert shard(net, x) < 300
-    found = []
-    for n in (1, 2, 3):
-        with support.threads(n):
-            found.append(run(mg.compile(copy.deepcopy(net)), x)[0])
-    for name, expected in found[0].items():
-        for other in found[1:]:
-            np.testing.assert_array_equal(other[name], expected, err_msg=name)
-
-
-# 3. Ties, signs of gamma, flat channels ------------------------------------------------------------------
+# 2. Ties, signs of gamma, flat channels ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -275,7 +201,7 @@ def test_a_flat_channel_beside_others():
     compare(net, pictures((4, 2, 8, 8), np.float32))
 
 
-# 4. Far from 0, scaled, not finite -----------------------------------------------------------------------
+# 3. Far from 0, scaled, not finite -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pool", [True, False])
@@ -317,7 +243,7 @@ def test_values_that_are_not_finite(value, norm, pool, activation, dtype):
     np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=1e-5, equal_nan=True)
 
 
-# 5. Modes ------------------------------------------------------------------------------------------------
+# 4. Modes ------------------------------------------------------------------------------------------------
 
 
 @few

@@ -1,9 +1,13 @@
 """Shards and the threads that work on them."""
 
+import contextlib
+import gc
 import os
 import subprocess
 import sys
 import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -67,6 +71,80 @@ def test_an_error_in_a_shard_reaches_the_caller(n, bad):
         with pytest.raises(ValueError, match=f"shard {bad}"):
             run_shards(work, 6)
         assert run_shards(lambda k: k, 6) == list(range(6))  # and the threads go on working
+
+
+def both_at_once():
+    """Work whose two shards wait for each other, so that each has a thread of its own."""
+    meeting = threading.Barrier(2, timeout=60)
+    return lambda k: (meeting.wait(), threading.current_thread())[1]
+
+
+def test_an_error_in_a_helping_thread_reaches_the_caller():
+    caller, meet = threading.current_thread(), both_at_once()
+
+    def work(k):
+        if meet(k) is not caller:
+            raise ValueError("in the other thread")
+
+    with threads(2):
+        with pytest.raises(ValueError, match="in the other thread"):
+            run_shards(work, 2)
+        assert run_shards(lambda k: k, 2) == [0, 1]
+
+
+def dies(reference):
+    """Whether an object is gone soon: a thread that has just finished may hold it for a moment."""
+    until = time.monotonic() + 30
+    while reference() is not None and time.monotonic() < until:
+        time.sleep(0.001)
+    return reference() is None
+
+
+def test_idle_threads_hold_no_arrays():
+    with threads(2):
+        x, meet = np.ones(3), both_at_once()
+        reference = weakref.ref(x)
+        run_shards(lambda k, x=x: (meet(k), x.sum())[1], 2)
+        del x
+        assert dies(reference)
+
+
+def test_an_error_that_was_dealt_with_holds_no_arrays():
+    """Not even until the garbage collector comes: it could be gigabytes."""
+    gc.disable()
+    try:
+        with threads(2):
+            x, meet = np.ones(3), both_at_once()
+            reference, caller = weakref.ref(x), threading.current_thread()
+
+            def work(k, x=x):
+                if meet(k) is not caller:
+                    raise ValueError(x.sum())
+
+            with contextlib.suppress(ValueError):
+                run_shards(work, 2)
+            del x, work
+            assert dies(reference)
+    finally:
+        gc.enable()
+
+
+def test_as_many_threads_are_started_as_are_set_and_they_end():
+    before = set(threading.enumerate())
+    meeting = threading.Barrier(3, timeout=60)
+    with threads(3):
+        run_shards(lambda k: meeting.wait(), 3)
+        started = set(threading.enumerate()) - before
+        assert len(started) == 2  # and the calling thread
+    for thread in started:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+def test_little_work_is_not_shared():
+    with threads(2):
+        found = run_shards(lambda k: (time.sleep(0.002), threading.current_thread())[1], 10, nbytes=1000)
+    assert set(found) == {threading.current_thread()}
 
 
 def test_after_an_error_nobody_is_still_working():
@@ -147,6 +225,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 def test_threads_keep_the_settings_of_numpy_s_warnings():
     """np.errstate holds in one thread only, unless it is handed on."""
-    with threads(3), np.errstate(over="raise"):
+    meet = both_at_once()
+    with threads(2), np.errstate(over="raise"):
         before = np.geterr()
-        assert run_shards(lambda k: np.geterr(), 3) == [before] * 3
+        assert run_shards(lambda k: (meet(k), np.geterr())[1], 2) == [before] * 2
