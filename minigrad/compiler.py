@@ -101,7 +101,7 @@ class FusedRun:
         self.options = BlockOptions(activation, None, self.pooled)
         if isinstance(self.main, Conv2d):
             self.options = BlockOptions(activation, None, self.pooled, self.main.stride, self.main.padding)  # type: ignore[arg-type]
-        self.training_options = self.options  # with the eps of batch norm, as it is at each call
+        self.training_options = self.options  # with eps, from the first call in training mode on
 
     @property
     def title(self) -> str:

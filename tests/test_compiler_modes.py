@@ -114,6 +114,14 @@ def test_batch_norm_without_running_statistics():
         same(mg.compile(net)(x), net(x), atol=0)
 
 
+def test_eps_may_be_set_at_any_time():
+    net = small()
+    fast, x = mg.compile(net), pictures()
+    for eps in (1e-5, 0.5, 1e-3):
+        net[1].eps = eps
+        same(fast(x), net(x))
+
+
 def test_one_layer_in_another_mode():
     """Frozen statistics: a usual way to fine-tune."""
     net = small().double()

@@ -73,6 +73,7 @@ def test_a_constant_row_has_no_variance(value, dtype):
     found = moments_of(z)
     np.testing.assert_allclose(found.mean, float(dtype(value)), rtol=1e-12)
     assert (found.var <= (1e-12 * value) ** 2).all()
+    assert (found.var >= 0).all()
 
 
 def test_no_variance_is_negative():

@@ -149,13 +149,12 @@ def test_little_work_is_not_shared():
 
 def test_after_an_error_nobody_is_still_working():
     """Otherwise a thread could write into memory that has a new owner."""
-    first_failed, finished = threading.Event(), []
+    finished, meet = [], both_at_once()
 
     def work(k):
+        meet(k)
         if k == 0:
-            first_failed.set()
             raise ValueError("shard 0")
-        assert first_failed.wait(timeout=60)
         for _ in range(200):
             np.sort(np.arange(1000)[::-1])
         finished.append(k)
@@ -164,6 +163,38 @@ def test_after_an_error_nobody_is_still_working():
         with pytest.raises(ValueError, match="shard 0"):
             run_shards(work, 2)
         assert finished == [1]
+
+
+@pytest.mark.parametrize("fails", ["the caller", "the other"])
+def test_after_an_error_no_shard_is_begun(fails):
+    caller, meet, begun = threading.current_thread(), both_at_once(), []
+
+    def work(k):
+        begun.append(k)
+        if k > 1:
+            time.sleep(0.01)
+        elif (meet(k) is caller) == (fails == "the caller"):
+            raise ValueError("failed")
+
+    with threads(2), pytest.raises(ValueError, match="failed"):
+        run_shards(work, 1000)
+    assert len(begun) < 100
+
+
+def test_a_thread_that_cannot_start_is_an_error_once(monkeypatch):
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "minigrad_1":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with threads(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                run_shards(lambda k: k, 6)
+        assert run_shards(lambda k: k, 6) == list(range(6))
 
 
 def test_blas_has_one_thread_in_shards_and_gets_its_own_back():

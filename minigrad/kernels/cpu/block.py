@@ -32,7 +32,7 @@ from minigrad.kernels.cpu import conv
 from minigrad.kernels.cpu.activation import activate, scale_by_derivative
 from minigrad.kernels.cpu.conv import Plan
 from minigrad.kernels.cpu.memory import empty
-from minigrad.kernels.cpu.statistics import merge, row_moments, row_products, row_sums
+from minigrad.kernels.cpu.statistics import Moments, merge, row_moments, row_products, row_sums
 from minigrad.kernels.cpu.threads import add_in_order, run_shards
 
 __all__ = ["Normalisation", "Saved", "backward", "forward"]
@@ -64,12 +64,11 @@ class Saved:
     # With an activation: (G, R, O, S g), the result once more, in the order in which backward needs it
     activated: list[np.ndarray] = field(default_factory=list)
     used: bool = False  # whether backward has written into z
-    gamma: np.ndarray | None = None
-    inv_std: np.ndarray | None = None  # (O,); None without batch norm
-    lost: list[np.ndarray | None] = field(
-        default_factory=list
-    )  # (O,): what has been subtracted from z and best
-    level: list[np.ndarray] = field(default_factory=list)  # (O,): what batch norm still has to subtract
+    # With batch norm:
+    gamma: np.ndarray | None = None  # (O,)
+    inv_std: np.ndarray | None = None  # (O,)
+    lost: list[np.ndarray | None] = field(default_factory=list)  # (O,), or None: subtracted from z and best
+    level: list[np.ndarray] = field(default_factory=list)  # (O,): what is left to be subtracted
     M: int = 0
 
 
@@ -84,54 +83,80 @@ def forward(
 ) -> tuple[np.ndarray, Saved | None, np.ndarray | None, np.ndarray | None]:
     """x (N, C, H, W) -> y (N, O, R, S), what backward needs (if `keep`), and the batch's mean and var (O,)."""
     xt = np.ascontiguousarray(x.transpose(1, 2, 3, 0))
-    parts = conv.pieces(x.shape[0], plan)
     R, S = (plan.P // 2, plan.Q // 2) if plan.pooled else (plan.P, plan.Q)
     y = empty((plan.O, R, S, x.shape[0]), x.dtype)
-    gamma = None if norm is None else norm.gamma
-    saved = Saved(plan, activation, weight, xt, parts, bias is not None, gamma=gamma)
-    keep_activated = keep and activation != "identity"
+    saved = Saved(plan, activation, weight, xt, conv.pieces(x.shape[0], plan), bias is not None)
+    mean = var = None
+    if norm is None:
+        _forward(saved, bias, y, keep)
+    else:
+        mean, var = _forward_through_norm(saved, norm, y)
+        if bias is not None:
+            mean = mean + bias  # batch norm takes the bias away again; only the running mean sees it
+        mean, var = mean.astype(x.dtype), var.astype(x.dtype)
+    return y.transpose(3, 0, 1, 2), saved if keep else None, mean, var
 
-    def convolve(k: int) -> tuple[Any, ...]:
-        z = conv.convolve(conv.strips(conv.examples(xt, parts[k], plan), plan), weight, plan)
-        moments = None if norm is None else row_moments(z.reshape(-1, *z.shape[3:]))  # may subtract from z
-        best = _winners(z, saved.gamma) if plan.pooled else z[:, :, 0]
-        if moments is not None:
-            return z, best, *moments
-        needed = keep and plan.pooled  # best: backward compares with it
-        values = best.copy() if needed else best
+
+def _forward(saved: Saved, bias: np.ndarray | None, y: np.ndarray, keep: bool) -> None:
+    """Without batch norm a shard is done at once. Writes y, and into `saved`."""
+    pooled = saved.plan.pooled
+
+    def of_shard(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        z = _convolve(saved, k)
+        best = _winners(z, None) if pooled else z[:, :, 0]
+        values = best.copy() if keep and pooled else best  # backward compares with the winners as they are
         if bias is not None:
             values += bias[:, None]
-        conv.store(activate(activation, values), y[..., parts[k]])
-        return (z, best, values) if needed else (None, None, values if keep_activated else None)
+        conv.store(activate(saved.activation, values), y[..., saved.parts[k]])
+        return (z, best, values) if keep else None
 
-    done = run_shards(convolve, len(parts))
-    saved.z, saved.best = ([one[i] for one in done] for i in range(2))
-    if norm is None:
+    done = [one for one in run_shards(of_shard, len(saved.parts)) if one is not None]
+    if pooled:
+        saved.z, saved.best = ([one[i] for one in done] for i in range(2))
+    if saved.activation != "identity":
         saved.activated = [one[2] for one in done]
-        return y.transpose(3, 0, 1, 2), saved if keep else None, None, None
 
-    moments = merge([one[2] for one in done])
-    mean, var = moments.mean, moments.var
+
+def _forward_through_norm(saved: Saved, norm: Normalisation, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """With batch norm all shards are needed for mean and var, which are returned. Writes y, and into `saved`."""
+    saved.gamma = norm.gamma
+
+    def start(k: int) -> tuple[np.ndarray, np.ndarray, Moments, np.ndarray | None]:
+        z = _convolve(saved, k)
+        moments, lost = row_moments(z.reshape(-1, *z.shape[3:]))
+        return z, _winners(z, norm.gamma) if saved.plan.pooled else z[:, :, 0], moments, lost
+
+    begun = run_shards(start, len(saved.parts))
+    saved.z, saved.best = [one[0] for one in begun], [one[1] for one in begun]
+    saved.lost = [one[3] for one in begun]
+    moments = merge([one[2] for one in begun])
+    mean = moments.mean
     saved.M = moments.count
-    saved.inv_std = 1 / np.sqrt(var + norm.eps)
-    saved.lost = [one[3] for one in done]
     saved.level = [mean if lost is None else mean - lost for lost in saved.lost]
+    saved.inv_std = 1 / np.sqrt(moments.var + norm.eps)
     scale = saved.inv_std if norm.gamma is None else saved.inv_std * norm.gamma
     shift = 0 if norm.beta is None else norm.beta
 
     def finish(k: int) -> np.ndarray:
         best = saved.best[k]
-        values = np.multiply(best, _column(scale, best), out=empty(best.shape, x.dtype))
+        values = np.multiply(best, _column(scale, best), out=empty(best.shape, best.dtype))
         values += _column(shift - saved.level[k] * scale, best)
-        conv.store(activate(activation, values), y[..., parts[k]])
+        conv.store(activate(saved.activation, values), y[..., saved.parts[k]])
         return values
 
-    values = run_shards(finish, len(parts), y.nbytes)
-    if keep_activated:
-        saved.activated = values
-    if bias is not None:
-        mean = mean + bias  # batch norm takes the bias away again; only the running mean sees it
-    return y.transpose(3, 0, 1, 2), saved if keep else None, mean.astype(x.dtype), var.astype(x.dtype)
+    saved.activated = run_shards(finish, len(saved.parts), y.nbytes)
+    if saved.activation == "identity":
+        saved.activated = []
+    return mean, moments.var
+
+
+def _convolve(saved: Saved, k: int) -> np.ndarray:
+    """z (G, P, lanes, O, S g) of shard k."""
+    return conv.convolve(_strips(saved, k), saved.weight, saved.plan)
+
+
+def _strips(saved: Saved, k: int) -> np.ndarray:
+    return conv.strips(conv.examples(saved.x, saved.parts[k], saved.plan), saved.plan)
 
 
 def _column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -234,9 +259,10 @@ def _before_activation(saved: Saved, gyt: np.ndarray, k: int) -> np.ndarray:
 def _convolution_backward(
     saved: Saved, weight: np.ndarray, need_x: bool
 ) -> tuple[Callable[[np.ndarray, int], np.ndarray], np.ndarray | None]:
-    """A function that makes of gz (G, P, lanes, O, S g) of shard k its part of gx, and returns the gradient of W.
+    """(send_back, gx).
 
-    And gx (N, C, H, W), which is complete when all shards are done.
+    send_back(gz (G, P, lanes, O, S g), k) writes the part of gx of shard k, and returns the shard's gradient of W.
+    gx (N, C, H, W) is complete when all shards have been there; None if it is not needed.
     """
     plan = saved.plan
     gx = empty(saved.x.shape, saved.x.dtype) if need_x else None
@@ -245,7 +271,7 @@ def _convolution_backward(
     def send_back(gz: np.ndarray, k: int) -> np.ndarray:
         if gx is not None and write_gx is not None:
             write_gx(gz, gx[..., saved.parts[k]])
-        return conv.weight_gradient(conv.strips(conv.examples(saved.x, saved.parts[k], plan), plan), gz, plan)
+        return conv.weight_gradient(_strips(saved, k), gz, plan)
 
     return send_back, None if gx is None else gx.transpose(3, 0, 1, 2)
 
@@ -294,13 +320,12 @@ def _spread(
 def _convolve_again(saved: Saved) -> None:
     """z as it was before backward wrote into it."""
 
-    def convolve(k: int) -> None:
-        a = conv.strips(conv.examples(saved.x, saved.parts[k], saved.plan), saved.plan)
-        z = conv.convolve(a, saved.weight, saved.plan)
+    def of_shard(k: int) -> None:
+        z = _convolve(saved, k)
         if saved.lost and (lost := saved.lost[k]) is not None:
             z -= lost[:, None]
         if not saved.plan.pooled:
             saved.best[k] = z[:, :, 0]
         saved.z[k] = z
 
-    run_shards(convolve, len(saved.parts))
+    run_shards(of_shard, len(saved.parts))

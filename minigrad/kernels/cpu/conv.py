@@ -21,6 +21,9 @@ Three sizes are chosen for the sake of BLAS (OpenBLAS, mostly) and of the proces
   for small products, without copying its operands first, which on processors with AVX-512 is up to twice as
   fast. So products are kept below its limit, where that leaves them enough columns.
 * `shard`: examples that one thread works on at once.
+
+The letters are those of docs/notation.md, but for two: G counts groups of g examples, and S the outputs of a lane
+in a row.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ COLUMNS_LEAST = 64  # a product with fewer columns is not worth its call
 GROUP = 32  # examples in a group where a whole row is too much for a small product
 GAP = 16  # unused numbers after each row of strips: rows a power of two apart share their places in the cache
 NEAR = 1 << 20  # bytes of a shard's pictures that stay in the cache while they are copied piece by piece
-TURNED_FROM = 8  # output channels from which on BLAS is faster with a transposed copy of gz
+TRANSPOSED_FROM = 8  # output channels from which on BLAS is faster with a transposed copy of gz
 SHARD_BYTES = 6 << 20  # strips and outputs of one shard, at most
 SHARD_LEAST = 1 << 20  # below this, handing a shard to another thread costs more than it saves
 
@@ -127,9 +130,8 @@ def make_plan(
 def _with_split(plan: Plan) -> Plan:
     """The plan with products that are small in OpenBLAS's sense, if they can be."""
     row = plan.S * plan.group
-    columns = SMALL_PRODUCT // (
-        plan.lanes * plan.O * plan.K * plan.C * plan.seen
-    )  # of a small product, at most
+    # of a small product, at most
+    columns = SMALL_PRODUCT // (plan.lanes * plan.O * plan.K * plan.C * plan.seen)
     if columns < COLUMNS_LEAST:
         return replace(plan, split=1)
     fits = [d for d in range(1, plan.S + 1) if plan.S % d == 0 and row <= columns * d]
@@ -175,7 +177,7 @@ def pieces(N: int, plan: Plan) -> list[slice]:
 
 
 def examples(x: np.ndarray, part: slice, plan: Plan) -> np.ndarray:
-    """The examples `part` of x (C, H, W, N), contiguous, in their groups: (G, H, C, W, g), a view."""
+    """The examples `part` of x (C, H, W, N), which must be contiguous, in groups: (G, H, C, W, g), a view."""
     C, H, W, _ = x.shape
     c, h, w, b = x.strides
     n = part.stop - part.start
@@ -219,9 +221,9 @@ def _together(pictures: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 def _windows(a: np.ndarray, plan: Plan) -> np.ndarray:
-    """Strips (G, lanes, H, C, L, S g + GAP) -> (G, P, lanes, split, K C L, S g / split), a view with overlaps.
+    """Strips (G, lanes, H, C, L, S g + GAP) -> what each product sees, in a view with overlaps.
 
-    What each product sees.
+    Its shape is (G, P, lanes, split, K C L, S g / split).
     """
     G, lanes, _, C, L, m = a.shape
     group, lane, row, _, run, item = a.strides
@@ -247,10 +249,10 @@ def convolve(a: np.ndarray, weight: np.ndarray, plan: Plan) -> np.ndarray:
 def weight_gradient(a: np.ndarray, gz: np.ndarray, plan: Plan) -> np.ndarray:
     """Strips and gz (G, P, lanes, O, S g) -> the gradient of W, (O, C, K, L)."""
     gz = _in_products(gz, plan).swapaxes(4, 5)
-    if plan.O >= TURNED_FROM:
-        turned = empty(gz.shape, gz.dtype)
-        turned[...] = gz
-        gz = turned
+    if plan.O >= TRANSPOSED_FROM:
+        transposed = empty(gz.shape, gz.dtype)
+        transposed[...] = gz
+        gz = transposed
     windows = _windows(a, plan)
     found = np.matmul(windows, gz, out=empty((*windows.shape[:5], plan.O), gz.dtype))
     return found.sum(axis=(0, 1, 2, 3)).reshape(plan.K, plan.C, plan.L, plan.O).transpose(3, 1, 0, 2)
@@ -293,33 +295,33 @@ def x_gradient(weight: np.ndarray, plan: Plan) -> Callable[[np.ndarray, np.ndarr
             store(convolve(a, turned, back)[:, :, 0], gx)
 
         return write
-    matrices = x_matrices(weight, plan)
-    return lambda gz, gx: add_to_places(matrices, gz, plan, gx)
+    matrices = _x_matrices(weight, plan)
+    return lambda gz, gx: _add_to_places(matrices, gz, plan, gx)
 
 
-def x_matrices(weight: np.ndarray, plan: Plan) -> list[tuple[slice, int, np.ndarray]]:
-    """For `add_to_places`: (input rows, first output row that sees the first of them, matrix (C seen, taps lanes O)).
+def _x_matrices(weight: np.ndarray, plan: Plan) -> list[tuple[slice, int, np.ndarray]]:
+    """For `_add_to_places`: (input rows, first output row that sees the first of them, matrix (C seen, taps lanes O)).
 
-    Rows that are seen with the same taps have the same matrix. It gives what neighbouring outputs of all lanes
-    send to the inputs that they see together.
+    Input rows that are seen through the same taps have the same matrix. Times gz, the matrix gives what neighbouring
+    outputs of all lanes send to the inputs that they see together.
     """
     order, found = _seen_rows(plan)
     step, lanes, O = plan.stride[1], plan.lanes, plan.O
     w = np.zeros((plan.C, plan.seen, plan.K, lanes, O), weight.dtype)
-    turned = weight[:, :, order].transpose(1, 3, 2, 0)  # (C, L, K, O)
+    in_order = weight[:, :, order].transpose(1, 3, 2, 0)  # (C, L, K, O)
     for lane in range(lanes):
-        w[:, lane * step : lane * step + plan.L, :, lane] = turned
+        w[:, lane * step : lane * step + plan.L, :, lane] = in_order
     w = w.reshape(plan.C * plan.seen, -1)
     return [(rows, p, w[:, taps.start * lanes * O : taps.stop * lanes * O]) for rows, p, taps in found]
 
 
-def add_to_places(
+def _add_to_places(
     matrices: list[tuple[slice, int, np.ndarray]], gz: np.ndarray, plan: Plan, gx: np.ndarray
 ) -> None:
     """Matrices of W and gz (G, P, lanes, O, S g) -> gx (C, H, W, n), without padding, which is overwritten.
 
-    For each input row that is one product with the gz of all output rows that see it, which are neighbours.
-    Its results are then added to their places along the row.
+    Each input row takes one product, with the gz of all output rows that see it; these are neighbours. What the
+    product gives is then added to its places along the row.
     """
     G, _, lanes, _, m = gz.shape
     group, row, _, run, item = gz.strides

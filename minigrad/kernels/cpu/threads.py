@@ -67,11 +67,22 @@ class _Pool:
     def submit(self, task: Callable[[], None]) -> None:
         with self.lock:
             if self.tasks is None:
-                self.tasks = SimpleQueue()
                 self.started = max(1, self.size - 1)  # the calling thread works too
-                for number in range(self.started):
-                    Thread(target=_serve, args=(self.tasks,), name=f"minigrad_{number}", daemon=True).start()
+                self.tasks = _start(self.started)
             self.tasks.put(task)
+
+
+def _start(count: int) -> SimpleQueue[Callable[[], None] | None]:
+    """A queue of tasks, and threads that work on them."""
+    tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+    for number in range(count):
+        try:
+            Thread(target=_serve, args=(tasks,), name=f"minigrad_{number}", daemon=True).start()
+        except BaseException:
+            for _ in range(number):
+                tasks.put(None)  # those that did start
+            raise
+    return tasks
 
 
 def _serve(tasks: SimpleQueue[Callable[[], None] | None]) -> None:
@@ -134,8 +145,10 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 def run_shards(work: Callable[[int], Result], count: int, nbytes: float = math.inf) -> list[Result]:
     """[work(0), work(1), ..., work(count - 1)], on all threads; results in this order.
 
+    After an error no further shard is begun, and the error is raised when nobody is working any more.
+
     Args:
-        work: of one shard.
+        work: of one shard. It must not call `run_shards` itself: it would wait for threads that wait for it.
         count: how many shards there are.
         nbytes: what the work reads or writes in all; if that is little, this thread does it alone.
     """
@@ -160,16 +173,19 @@ def run_shards(work: Callable[[int], Result], count: int, nbytes: float = math.i
                 context.run(take_shards)
                 finished.put(None)
             except BaseException as error:  # for the caller
+                left.clear()
                 finished.put(error)
 
-        for _ in range(
-            threads - 1
-        ):  # each in a copy of the caller's context, where np.errstate keeps its settings
-            _pool.submit(partial(help_out, copy_context()))
+        helpers = 0
         try:
+            while helpers < threads - 1:
+                # In a copy of the caller's context, where np.errstate keeps its settings
+                _pool.submit(partial(help_out, copy_context()))
+                helpers += 1
             take_shards()
-        finally:  # also after an error: nobody goes on writing behind the caller's back
-            errors = [finished.get() for _ in range(threads - 1)]
+        finally:
+            left.clear()
+            errors = [finished.get() for _ in range(helpers)]
         try:
             for error in errors:
                 if error is not None:

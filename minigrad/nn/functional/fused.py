@@ -121,7 +121,7 @@ class ConvBlock(Function):
         norm = options.normalisation(gamma, beta)
         keep = any(ctx.needs_input_grad)
         y, ctx.saved, mean, var = block.forward(x, weight, bias, norm, options.activation, plan, keep)
-        ctx.save_for_backward(x, weight, gamma, y)  # so that a write to one of them is noticed
+        ctx.save_for_backward(x, weight, gamma)  # so that a write to one of them is noticed
         return _results(ctx, y, mean, var)
 
     @staticmethod

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-# 1. Picking the label's entry -------------------------------------------------------------------------
+# 1. The operations of labels --------------------------------------------------------------------------
 
 
 class Pick(Function):
@@ -43,13 +43,15 @@ class Pick(Function):
 
     @staticmethod
     def forward(ctx, x, labels):
-        ctx.classes, ctx.labels = x.shape[1], labels
+        ctx.classes = x.shape[1]
+        ctx.save_for_backward(labels)
         return ctx.xp.take_along_axis(x, labels[:, None], axis=1)[:, 0]
 
     @staticmethod
     def backward(ctx, gy):
-        chosen = ctx.xp.arange(ctx.classes) == ctx.labels[:, None]  # (N, classes)
-        return chosen * gy[:, None]
+        (labels,) = ctx.saved_tensors
+        chosen = ctx.xp.arange(ctx.classes) == labels[:, None]  # (N, classes)
+        return chosen * gy[:, None], None
 
 
 class SoftmaxCrossEntropy(Function):
@@ -61,20 +63,25 @@ class SoftmaxCrossEntropy(Function):
         ctx.softmax = ctx.xp.exp(shifted)
         total = ctx.softmax.sum(axis=1, keepdims=True)  # (N, 1)
         ctx.softmax /= total
-        ctx.at_label = (ctx.xp.arange(len(x)), labels)
-        return ctx.xp.log(total[:, 0]) - shifted[ctx.at_label]
+        ctx.save_for_backward(labels)
+        return ctx.xp.log(total[:, 0]) - shifted[ctx.xp.arange(len(x)), labels]
 
     @staticmethod
     def backward(ctx, gy):
+        (labels,) = ctx.saved_tensors
         gx = ctx.softmax * gy[:, None]
-        gx[ctx.at_label] -= gy
-        return gx
+        gx[ctx.xp.arange(len(gx)), labels] -= gy
+        return gx, None
 
 
 def check_labels(
     operation: str, labels: Tensor, classes: int, ignore_index: int | None = None
 ) -> tuple[int, int]:
-    """Refuse labels that are no whole numbers from 0 to classes - 1; (lowest, highest), and (0, -1) of none."""
+    """Refuse labels that are no whole numbers from 0 to classes - 1.
+
+    Returns:
+        (low, high) between which all labels lie; (0, -1), an empty range, if there are none.
+    """
     check_tensor(operation, "labels", labels)
     if labels.dtype.kind not in "iu":
         raise DtypeError(f"{operation}: labels must be integers (int64), got {labels.dtype}; use y.long()")
@@ -172,10 +179,10 @@ def _nll(
     rows = input.permute(0, *range(2, input.ndim), 1).reshape(-1, classes) if input.ndim > 2 else input
     labels = target.reshape(-1).long().detach()
     if weight is None and not low <= ignore_index <= high:  # every label counts
-        return reduce(-Pick.apply(rows, labels.array).reshape(target.shape), reduction)
+        return reduce(-Pick.apply(rows, labels).reshape(target.shape), reduction)
     used = labels != ignore_index
     labels = labels.masked_fill(~used, 0)
-    losses = -Pick.apply(rows, labels.array)  # (N...,)
+    losses = -Pick.apply(rows, labels)  # (N...,)
     if weight is not None or ignore_index >= 0 or bool((~used).any()):
         share = used.to(input.dtype) if weight is None else weight.detach()[labels] * used.to(input.dtype)
         losses = losses * share
@@ -273,7 +280,7 @@ def cross_entropy(
     if input.ndim == 2 and target.dtype.kind in "iu" and weight is None and label_smoothing == 0:
         low, high = _check_labels_fit("cross_entropy", input, target, None, ignore_index)
         if not low <= ignore_index <= high:  # the usual case, in one operation
-            return reduce(SoftmaxCrossEntropy.apply(floating(input), target.detach().long().array), reduction)
+            return reduce(SoftmaxCrossEntropy.apply(floating(input), target.detach().long()), reduction)
     log_p = log_softmax(input, dim)
     if target.shape == input.shape and target.dtype.kind == "f":
         if ignore_index >= 0:

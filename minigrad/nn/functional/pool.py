@@ -113,10 +113,9 @@ class MaxPool2d(Function):
         xp = ctx.xp
         N, C, H, W = ctx.framed_shape
         gx = xp.zeros((C, H, W, N), dtype=gy.dtype).transpose(3, 0, 1, 2)
+        # After a Flatten gy has another memory order: changed once here, not for every tap
         to_share = xp.empty_like(ctx.winner, dtype=gy.dtype)
-        to_share[...] = (
-            gy  # after a Flatten gy has another memory order: changed once here, not for every tap
-        )
+        to_share[...] = gy
         share = xp.empty_like(to_share)
         for t, (rows, columns) in enumerate(ctx.windows):
             xp.multiply(to_share, ctx.winner == t, out=share)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 import minigrad.nn.functional as F
-from minigrad.errors import ArgumentError, DtypeError, LabelError, ShapeError
+from minigrad.errors import ArgumentError, DtypeError, GradientError, LabelError, ShapeError
 from tests import oracles
 from tests.nn import support
 from tests.nn.support import assert_close, check_gradients, compare, few, fewer, many, ordered
@@ -262,6 +262,25 @@ def test_other_bad_arguments(loss):
         loss(x, y, reduction="average")
     with pytest.raises(ShapeError, match=loss.__name__):
         loss(mg.zeros(()), mg.zeros(()).long())
+
+
+@LOSSES
+def test_labels_are_not_changed_before_backward(loss):
+    x, y = mg.randn(4, 3, requires_grad=True), mg.zeros(4).long()
+    total = loss(x, y)
+    y[0] = 2
+    with pytest.raises(GradientError, match="needs a value that was changed in place"):
+        total.backward()
+
+
+@LOSSES
+def test_a_second_backward(loss):
+    x, y = mg.randn(4, 3, requires_grad=True), mg.tensor([0, 2, 1, 1])
+    total = loss(x, y)
+    total.backward(retain_graph=True)
+    once = x.grad.numpy().copy()
+    total.backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * once, rtol=1e-6)
 
 
 def test_bad_arguments_of_cross_entropy():
