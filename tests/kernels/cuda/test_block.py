@@ -10,14 +10,15 @@ from hypothesis import given, settings
 import minigrad as mg
 from minigrad import nn
 from minigrad.models.lenet import lenet_bn
-from tests.kernels import test_conv_block as conv_tests
+from tests.kernels import support
 from tests.kernels import test_linear_block as linear_tests
 from tests.kernels.support import ACTIVATIONS, GAMMAS, compare, run
+from tests.kernels.test_conv_block import blocks_and_pictures
 from tests.nn.support import ORDERS, ordered
 
 DTYPES = [np.float32, np.float64]
 pytestmark = pytest.mark.usefixtures("launcher")
-some = settings(conv_tests.some, max_examples=25)
+some = settings(support.some, max_examples=25)
 
 
 def check(
@@ -35,22 +36,22 @@ def check(
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("pool", [True, False])
 @pytest.mark.parametrize("activation", [*ACTIVATIONS, None])
-@pytest.mark.parametrize("norm", conv_tests.NORMS)
+@pytest.mark.parametrize("norm", support.BATCH_NORMS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_every_combination_of_layers(bias, norm, activation, pool, dtype, launcher):
-    net = conv_tests.block(norm=norm, activation=activation, pool=pool, bias=bias)
-    check(net, conv_tests.pictures((5, 2, 8, 10), dtype), launcher)
+    net = support.block(norm=norm, activation=activation, pool=pool, bias=bias)
+    check(net, support.pictures((5, 2, 8, 10), dtype), launcher)
 
 
 @some
-@given(conv_tests.blocks_and_pictures(on_grid=False))
+@given(blocks_and_pictures(on_grid=False))
 def test_any_shape_in_float64(case):
     net, x, fused = case
     compare(net, x, fused or len(net) == 1)  # a convolution alone goes through the kernels, too
 
 
 @some
-@given(conv_tests.blocks_and_pictures(on_grid=True))
+@given(blocks_and_pictures(on_grid=True))
 def test_any_shape_in_float32_full_of_ties(case):
     net, x, fused = case
     compare(net, x.astype(np.float32), fused or len(net) == 1)
@@ -60,15 +61,15 @@ def test_any_shape_in_float32_full_of_ties(case):
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("kind", ["grid", "one constant"])
 def test_ties(kind, gamma, dtype, launcher):
-    x = conv_tests.pictures((6, 2, 8, 8), dtype) if kind == "grid" else np.full((6, 2, 8, 8), 0.75, dtype)
+    x = support.pictures((6, 2, 8, 8), dtype) if kind == "grid" else np.full((6, 2, 8, 8), 0.75, dtype)
     for activation in [*ACTIVATIONS, None]:
-        check(conv_tests.block(gamma=gamma, activation=activation, padding=0), x, launcher)
+        check(support.block(gamma=gamma, activation=activation, padding=0), x, launcher)
 
 
 @pytest.mark.parametrize("sign", [1, -1, 0])
 def test_of_equals_the_first_gets_the_gradient(sign):
     """A 1x1 kernel of weight 1: the pictures themselves are pooled, and gx shows the winner of each window."""
-    net = conv_tests.block(1, 1, 1, None, "relu", bias=False)
+    net = support.block(1, 1, 1, None, "relu", bias=False)
     net[0].weight.array = np.ones((1, 1, 1, 1))
     net = nn.Sequential(net[0], nn.BatchNorm2d(1).to(np.float64), nn.MaxPool2d(2))
     net[1].weight.array, net[1].bias.array = np.full(1, 2.0 * sign), np.zeros(1)
@@ -85,21 +86,21 @@ def test_of_equals_the_first_gets_the_gradient(sign):
 @pytest.mark.parametrize("shape", [(3, 3, 20, 20), (2, 20, 9, 9)])
 @pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1}])
 def test_sizes_that_need_several_tiles(shape, options, launcher):
-    x = conv_tests.pictures(shape, np.float32, on_grid=False)
-    net = conv_tests.block(shape[1], 37, 3, pool=False, gamma="positive", on_grid=False, **options)
+    x = support.pictures(shape, np.float32, on_grid=False)
+    net = support.block(shape[1], 37, 3, pool=False, gamma="positive", on_grid=False, **options)
     check(net, x, launcher)
 
 
 @pytest.mark.parametrize("level", [30.0, -1000.0])
 def test_shifted(level, launcher):
     """float32 keeps seven digits; the statistics must not lose more than the shift itself has taken."""
-    x = conv_tests.pictures((6, 2, 8, 8), np.float32, on_grid=False) + np.float32(level)
-    check(conv_tests.block(on_grid=False, pool=False, padding=0), x, launcher, limit=1e-6 * abs(level) + 1e-4)
+    x = support.pictures((6, 2, 8, 8), np.float32, on_grid=False) + np.float32(level)
+    check(support.block(on_grid=False, pool=False, padding=0), x, launcher, limit=1e-6 * abs(level) + 1e-4)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_memory_orders(order, launcher):
-    check(conv_tests.block(padding=1), ordered(conv_tests.pictures((5, 2, 8, 8)), order), launcher)
+    check(support.block(padding=1), ordered(support.pictures((5, 2, 8, 8)), order), launcher)
 
 
 # 2. Linear layers ----------------------------------------------------------------------------------------
