@@ -83,7 +83,7 @@ def products() -> None:
         print(f"{'  the same, with gz copied first':40}{line}")
 
 
-def sleeps() -> float:
+def times_asleep() -> float:
     """How often this thread has waited asleep so far; nan where the system does not count it for threads."""
     try:
         import resource
@@ -97,10 +97,10 @@ def additions(kilo: int, repeat: int, start: Any) -> tuple[float, float]:
     """Microseconds of an addition of `kilo` K floats, and how often this thread went to sleep in one of them."""
     x, y = np.ones(kilo << 10, np.float32), np.ones(kilo << 10, np.float32)
     start.wait()
-    slept, began = sleeps(), time.perf_counter()
+    slept, began = times_asleep(), time.perf_counter()
     for _ in range(repeat):
         np.add(x, 1, out=y)
-    return (time.perf_counter() - began) / repeat * 1e6, (sleeps() - slept) / repeat
+    return (time.perf_counter() - began) / repeat * 1e6, (times_asleep() - slept) / repeat
 
 
 def sharing() -> None:

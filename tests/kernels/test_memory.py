@@ -3,12 +3,16 @@
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 
+import minigrad as mg
+from minigrad import nn
 from minigrad.kernels.cpu import memory
 from minigrad.kernels.cpu.memory import SMALLEST, empty
+from tests.kernels.support import threads
 
 COUNT = SMALLEST  # float32 values: four times the smallest size that is kept
 
@@ -158,3 +162,21 @@ x = empty((100000,), "float32")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+def test_a_plain_convolution_keeps_no_more_with_gradients_than_without():
+    """Its backward needs x alone, so the memory of a shard is free for the next one."""
+
+    def peak(requires_grad):
+        memory._shelves.clear()
+        conv = nn.Conv2d(16, 16, 3, padding=1).requires_grad_(requires_grad)
+        tracemalloc.start()
+        try:
+            conv(x)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    x = mg.zeros(128, 16, 32, 32)  # several shards
+    with threads(1):
+        assert peak(True) < peak(False) + x.array.nbytes / 4

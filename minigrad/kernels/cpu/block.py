@@ -61,8 +61,8 @@ class Saved:
     z: list[np.ndarray] = field(default_factory=list)
     # and (G, R, O, S g), the winners, or z itself without pooling
     best: list[np.ndarray] = field(default_factory=list)
-    # With an activation: (G, R, O, S g), the result once more, in the order in which backward needs it
-    activated: list[np.ndarray] = field(default_factory=list)
+    # (G, R, O, S g), the result once more, in the order in which backward needs it; None without activation
+    activated: list[np.ndarray | None] = field(default_factory=list)
     used: bool = False  # whether backward has written into z
     # With batch norm:
     gamma: np.ndarray | None = None  # (O,)
@@ -100,21 +100,22 @@ def forward(
 def _forward(saved: Saved, bias: np.ndarray | None, y: np.ndarray, keep: bool) -> None:
     """Without batch norm a shard is done at once. Writes y, and into `saved`."""
     pooled = saved.plan.pooled
+    keep_winners = keep and pooled
 
-    def of_shard(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    def of_shard(k: int) -> tuple[Any, np.ndarray | None]:
+        """What backward needs and no more: the rest is memory for the next shard."""
         z = _convolve(saved, k)
         best = _winners(z, None) if pooled else z[:, :, 0]
-        values = best.copy() if keep and pooled else best  # backward compares with the winners as they are
+        values = best.copy() if keep_winners else best  # backward compares with the winners as they are
         if bias is not None:
             values += bias[:, None]
         conv.store(activate(saved.activation, values), y[..., saved.parts[k]])
-        return (z, best, values) if keep else None
+        return (z, best) if keep_winners else None, _for_derivative(saved, values) if keep else None
 
-    done = [one for one in run_shards(of_shard, len(saved.parts)) if one is not None]
-    if pooled:
-        saved.z, saved.best = ([one[i] for one in done] for i in range(2))
-    if saved.activation != "identity":
-        saved.activated = [one[2] for one in done]
+    done = run_shards(of_shard, len(saved.parts))
+    if keep_winners:
+        saved.z, saved.best = ([winners[i] for winners, _ in done] for i in range(2))
+    saved.activated = [values for _, values in done]
 
 
 def _forward_through_norm(saved: Saved, norm: Normalisation, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,17 +138,19 @@ def _forward_through_norm(saved: Saved, norm: Normalisation, y: np.ndarray) -> t
     scale = saved.inv_std if norm.gamma is None else saved.inv_std * norm.gamma
     shift = 0 if norm.beta is None else norm.beta
 
-    def finish(k: int) -> np.ndarray:
+    def finish(k: int) -> np.ndarray | None:
         best = saved.best[k]
         values = np.multiply(best, _column(scale, best), out=empty(best.shape, best.dtype))
         values += _column(shift - saved.level[k] * scale, best)
         conv.store(activate(saved.activation, values), y[..., saved.parts[k]])
-        return values
+        return _for_derivative(saved, values)
 
     saved.activated = run_shards(finish, len(saved.parts), y.nbytes)
-    if saved.activation == "identity":
-        saved.activated = []
     return mean, moments.var
+
+
+def _for_derivative(saved: Saved, values: np.ndarray) -> np.ndarray | None:
+    return None if saved.activation == "identity" else values
 
 
 def _convolve(saved: Saved, k: int) -> np.ndarray:
@@ -251,9 +254,8 @@ def _backward_through_norm(saved: Saved, gyt: np.ndarray, need_x: bool) -> dict[
 def _before_activation(saved: Saved, gyt: np.ndarray, k: int) -> np.ndarray:
     """t (G, R, O, S g) of one shard: the gradient, after the activation's derivative."""
     t = conv.load(gyt[..., saved.parts[k]], saved.plan)
-    if saved.activation == "identity":
-        return t
-    return scale_by_derivative(saved.activation, saved.activated[k], t, empty(t.shape, t.dtype))
+    y = saved.activated[k]
+    return t if y is None else scale_by_derivative(saved.activation, y, t, empty(t.shape, t.dtype))
 
 
 def _convolution_backward(
