@@ -154,17 +154,6 @@ class _BatchNorm(Module):
         weight = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
         update_running_statistics(self.running_mean, self.running_var, mean, var, M, weight)
 
-    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """In evaluation mode the layer is y = scale x + shift for each channel: both (C,), outside any graph."""
-        if self.running_mean is None or self.running_var is None:
-            raise ArgumentError(f"{type(self).__name__}: without running statistics there is no fixed scale")
-        with no_grad():
-            scale = 1 / (self.running_var + self.eps).sqrt()
-            if self.weight is not None:
-                scale = scale * self.weight
-            shift = -self.running_mean * scale
-            return scale, shift if self.bias is None else shift + self.bias
-
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "

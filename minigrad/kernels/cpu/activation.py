@@ -1,4 +1,4 @@
-"""Increasing activations, in place, and their derivatives from the result.
+"""Increasing activations and their derivatives from the result.
 
 A layer may be fused with its pooling only because these functions increase: the largest input has the
 largest output, so the maximum can be taken first.
@@ -13,19 +13,47 @@ __all__ = ["NAMES", "activate", "scale_by_derivative"]
 NAMES = ("identity", "relu", "sigmoid", "tanh")
 
 
-def activate(name: str, x: np.ndarray) -> np.ndarray:
-    """x -> activation of x, in its own memory."""
-    if name == "sigmoid":
-        np.negative(x, out=x)
+def activate(
+    name: str,
+    x: np.ndarray,
+    scale: np.ndarray | None = None,
+    shift: np.ndarray | None = None,
+    work: np.ndarray | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """out = activation of (scale x + shift).
+
+    Args:
+        name: one of `NAMES`.
+        x: of any shape.
+        scale, shift: of shapes that broadcast to x's.
+        work: where values lie on their way, an array like x; x itself if not given.
+        out: where the result goes, an array of x's shape; `work` if not given.
+    """
+    work = x if work is None else work
+    out = work if out is None else out
+    if name == "sigmoid":  # 1 / (1 + exp(-x)), the sign in what comes before
+        if scale is not None:
+            x = np.multiply(x, -scale, out=work)
+            if shift is not None:
+                x -= shift
+        else:
+            x = np.negative(x, out=work) if shift is None else np.subtract(-shift, x, out=work)
         with np.errstate(over="ignore"):  # 1 / (1 + inf) is 0, as it should be
             np.exp(x, out=x)
         x += 1
-        np.divide(1, x, out=x)  # half the time of np.reciprocal
-    elif name == "tanh":
-        np.tanh(x, out=x)
-    elif name == "relu":
-        np.maximum(x, 0, out=x)
-    return x
+        return np.divide(1, x, out=out)  # half the time of np.reciprocal
+    if scale is not None:
+        x = np.multiply(x, scale, out=work)
+    if shift is not None:
+        x = np.add(x, shift, out=work)
+    if name == "tanh":
+        return np.tanh(x, out=out)
+    if name == "relu":
+        return np.maximum(x, 0, out=out)
+    if out is not x:
+        out[...] = x
+    return out
 
 
 def scale_by_derivative(name: str, y: np.ndarray, gy: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -101,16 +101,15 @@ def _forward(saved: Saved, bias: np.ndarray | None, y: np.ndarray, keep: bool) -
     """Without batch norm a shard is done at once. Writes y, and into `saved`."""
     pooled = saved.plan.pooled
     keep_winners = keep and pooled
+    shift = None if bias is None else bias[:, None, None]
 
     def of_shard(k: int) -> tuple[Any, np.ndarray | None]:
         """What backward needs and no more: the rest is memory for the next shard."""
         z = _convolve(saved, k)
         best = _winners(z, None) if pooled else z[:, :, 0]
-        values = best.copy() if keep_winners else best  # backward compares with the winners as they are
-        if bias is not None:
-            values += bias[:, None]
-        conv.store(activate(saved.activation, values), y[..., saved.parts[k]])
-        return (z, best) if keep_winners else None, _for_derivative(saved, values) if keep else None
+        work = None if keep_winners else best  # backward compares with the winners as they are
+        values = _activate(saved, k, best, None, shift, work, y, keep)
+        return (z, best) if keep_winners else None, values
 
     done = run_shards(of_shard, len(saved.parts))
     if keep_winners:
@@ -139,18 +138,41 @@ def _forward_through_norm(saved: Saved, norm: Normalisation, y: np.ndarray) -> t
     shift = 0 if norm.beta is None else norm.beta
 
     def finish(k: int) -> np.ndarray | None:
-        best = saved.best[k]
-        values = np.multiply(best, _column(scale, best), out=empty(best.shape, best.dtype))
-        values += _column(shift - saved.level[k] * scale, best)
-        conv.store(activate(saved.activation, values), y[..., saved.parts[k]])
-        return _for_derivative(saved, values)
+        level = shift - saved.level[k] * scale
+        return _activate(saved, k, saved.best[k], column(scale), column(level), None, y, keep=True)
+
+    def column(values: np.ndarray) -> np.ndarray:
+        return values.astype(y.dtype)[:, None, None]
 
     saved.activated = run_shards(finish, len(saved.parts), y.nbytes)
     return mean, moments.var
 
 
-def _for_derivative(saved: Saved, values: np.ndarray) -> np.ndarray | None:
-    return None if saved.activation == "identity" else values
+def _activate(
+    saved: Saved,
+    k: int,
+    best: np.ndarray,
+    scale: np.ndarray | None,
+    shift: np.ndarray | None,
+    work: np.ndarray | None,
+    y: np.ndarray,
+    keep: bool,
+) -> np.ndarray | None:
+    """act(scale best + shift) of one shard into y. If backward needs it (`keep`), also returned, in best's order.
+
+    best (G, R, O, S g) may be given as `work`, too; then it is written into. scale and shift are (O, 1, 1).
+    """
+    target = conv.in_groups(y[..., saved.parts[k]], len(best))  # (G, R, O, S, g)
+    x = best.reshape(target.shape)
+    if saved.activation == "identity":
+        activate("identity", x, scale, shift, work=target)
+        return None
+    values = empty(target.shape, y.dtype) if work is None else work.reshape(target.shape)
+    if not keep:
+        activate(saved.activation, x, scale, shift, values, target)
+        return None
+    target[...] = activate(saved.activation, x, scale, shift, values)
+    return values.reshape(best.shape)
 
 
 def _convolve(saved: Saved, k: int) -> np.ndarray:

@@ -61,9 +61,7 @@ def dense_forward(
     z = product(weight, xt)
     saved = SavedDense(activation, xt, weight, z)
     if norm is None:
-        if bias is not None:
-            z += bias[:, None]
-        activate(activation, z)
+        activate(activation, z, None, None if bias is None else bias[:, None])
         return z.T, saved, None, None
     N = z.shape[1]
     mean = z.sum(axis=1, keepdims=True) / N
@@ -73,10 +71,8 @@ def dense_forward(
     saved.gamma = norm.gamma
     z *= saved.inv_std
     saved.xhat = z
-    y = z.copy() if norm.gamma is None else np.multiply(z, norm.gamma[:, None], out=empty(z.shape, z.dtype))
-    if norm.beta is not None:
-        y += norm.beta[:, None]
-    saved.y = activate(activation, y)
+    scale, shift = (None if p is None else p[:, None] for p in (norm.gamma, norm.beta))
+    saved.y = y = activate(activation, z, scale, shift, empty(z.shape, z.dtype))
     mean = mean[:, 0] if bias is None else mean[:, 0] + bias
     return y.T, saved, mean, var[:, 0]
 

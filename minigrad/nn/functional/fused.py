@@ -16,6 +16,7 @@ from typing import Any
 from minigrad.autograd import Function
 from minigrad.backend import namespace
 from minigrad.kernels.cpu import block, dense
+from minigrad.kernels.cpu import norm as cpu_norm
 from minigrad.kernels.cpu.conv import make_plan
 from minigrad.kernels.cuda import block as cuda_block
 from minigrad.kernels.cuda import module as cuda
@@ -66,18 +67,16 @@ def track(norm: Any, mean: Any, var: Any, M: int) -> None:
 
 
 def fold(norm: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
-    """Weight and bias of a layer that does its own work and that of the batch norm `norm` in evaluation mode.
-
-    scale (W x + b) + shift = (scale W) x + (scale b + shift)        on a GPU with one kernel
-    """
+    """Weight and bias of a layer that does its own work and that of the batch norm `norm` in evaluation mode."""
+    tensors = (weight, bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    arrays = [None if t is None else t.array for t in tensors]
     if runs_on_device(weight.array):
-        tensors = (weight, bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        w, b, mean, var, gamma, beta = (None if t is None else cuda.contiguous(t.array) for t in tensors)
-        folded, shift = cuda_norm.fold(w, b, mean, var, gamma, beta, norm.eps)
-        return weight._new(folded), weight._new(shift)
-    scale, shift = norm.scale_and_shift()
-    folded = weight.detach() * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    return folded, shift if bias is None else shift + bias.detach() * scale
+        folded, shift = cuda_norm.fold(
+            *(None if a is None else cuda.contiguous(a) for a in arrays), eps=norm.eps
+        )
+    else:
+        folded, shift = cpu_norm.fold(*arrays, eps=norm.eps)
+    return weight._new(folded), weight._new(shift)
 
 
 def _results(ctx: Any, y: Any, mean: Any, var: Any) -> Any:
