@@ -227,18 +227,20 @@ class Function:
         several = isinstance(outputs, tuple)
         outputs = outputs if several else (outputs,)
         results = [variables[0]._new(ctx._as_array(y, "forward")) for y in outputs]
-        owners = {_owner(v.array): v for v in variables}
-        for result in results:
-            v = owners.get(_owner(result.array))
-            if v is not None:  # a view of an input
-                result.version = v.version
+        values = [*variables, *results]
+        owners = [_owner(v.array) for v in values]
+        inputs = dict(zip(owners, variables, strict=False))
+        for result, owner in zip(results, owners[len(variables) :], strict=True):
+            if owner in inputs:  # a view of an input
+                result.version = inputs[owner].version
         if any(ctx.needs_input_grad):
-            ctx._remember(args, outputs, variables, results)
+            ctx._remember(args, outputs, results)
+            saved = {_owner(array) for array in ctx.saved_tensors}
+            owned = zip(values, owners, strict=True)
+            ctx._versions = [(v.version, v.version[0]) for v, owner in owned if owner in saved]
         return tuple(results) if several else results[0]
 
-    def _remember(
-        self, args: Sequence[Any], outputs: Sequence[Any], variables: list[Variable], results: list[Variable]
-    ) -> None:
+    def _remember(self, args: Sequence[Any], outputs: Sequence[Any], results: list[Variable]) -> None:
         """Become the grad_fn of the results; `outputs` are what forward returned for them."""
         self.inputs = tuple(a if isinstance(a, Variable) else None for a in args)
         self.output_meta = [(y.array.shape, y.array.dtype) for y in results]
@@ -248,10 +250,6 @@ class Function:
                 result.grad_fn = self
                 result.output_index = index
         self._constants = ()
-        saved = {_owner(array) for array in self.saved_tensors}
-        self._versions = [
-            (v.version, v.version[0]) for v in (*variables, *results) if _owner(v.array) in saved
-        ]
 
     def _as_array(self, value: Any, method: str) -> Array:
         """`value` as an array of this operation's library; NumPy gives scalars where it could give arrays."""
@@ -297,7 +295,10 @@ class Function:
         for i in needed:
             x = self.inputs[i]
             assert x is not None
-            result.append((x, self._check(i, x, grads[i])))
+            gx = grads[i]
+            if type(gx) is not type(x.array) or gx.shape != x.array.shape or gx.dtype != x.array.dtype:
+                gx = self._check(i, x, gx)
+            result.append((x, gx))
         return result
 
     def _check(self, i: int, x: Variable, gx: Any) -> Array:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from minigrad.autograd import Variable
@@ -37,6 +38,7 @@ from minigrad.shapes import output_size, pair
 
 __all__ = ["FusedRun", "FusedSequential", "compile"]
 
+Pair = tuple[int, int]
 ACTIVATIONS: dict[type, str] = {Sigmoid: "sigmoid", ReLU: "relu", Tanh: "tanh"}
 
 
@@ -131,44 +133,53 @@ class FusedRun:
         layers, main, norm = self.layers, self.main, self.norm
         if any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers):
             return False
-        weight = main.weight  # type: ignore[attr-defined]
-        if not isinstance(x, Variable) or device_of(x.array) != device_of(weight.array):
+        if not isinstance(x, Variable):
             return False
-        on_device = runs_on_device(x.array)
-        if not on_device and (
-            device_of(x.array).type != "cpu" or (len(layers) == 1 and type(main) is Conv2d)
-        ):
+        array, weight = x.array, main.weight.array  # type: ignore[attr-defined]
+        here, there = device_of(array), device_of(weight)
+        if here is not there and here != there:
             return False
-        if x.array.dtype != weight.array.dtype or x.array.dtype.kind != "f":
+        on_device = runs_on_device(array)
+        if not on_device and (here.type != "cpu" or (len(layers) == 1 and type(main) is Conv2d)):
             return False
-        if on_device and x.array.dtype.itemsize not in (4, 8):
+        if array.dtype != weight.dtype or array.dtype.kind != "f":
+            return False
+        if on_device and array.dtype.itemsize not in (4, 8):
             return False  # the kernels are for float32 and float64
-        if x.array.ndim != (4 if isinstance(main, Conv2d) else 2) or 0 in x.array.shape:
+        if array.ndim != (4 if isinstance(main, Conv2d) else 2) or 0 in array.shape:
             return False  # the layers have an error for what does not fit, and know about empty batches
-        if x.array.shape[1] != weight.array.shape[1]:
+        if array.shape[1] != weight.shape[1]:
             return False
-        if isinstance(main, Conv2d) and not self._windows_fit(x.array.shape):
+        options = self.options
+        if isinstance(main, Conv2d) and not _windows_fit(
+            array.shape[2:], weight.shape[2:], options.stride, options.padding, self.pooled
+        ):
             return False
         vectors = [main.bias]  # type: ignore[attr-defined]
         if norm is not None:
             vectors += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
         for v in vectors:
-            if v is not None and (v.array.shape != weight.array.shape[:1] or v.array.dtype != x.array.dtype):
+            if v is not None and (v.array.shape != weight.shape[:1] or v.array.dtype != array.dtype):
                 return False
         if norm is None:
             return True
-        if norm.training:
-            return y_count(x, weight, self.options) > 1  # one value per channel: the layer's error
-        wanted = any(p.requires_grad for layer in layers for p in layer.parameters())
-        return norm.running_mean is not None and not (is_grad_enabled() and wanted)
+        if norm.training:  # one value per channel: the layer's error
+            return len(array) > 1 or y_count(x, main.weight, options) > 1  # type: ignore[attr-defined]
+        if norm.running_mean is None:
+            return False
+        # the folded weights stand outside of the graph
+        return not (
+            is_grad_enabled() and any(p.requires_grad for layer in layers for p in layer.parameters())
+        )
 
-    def _windows_fit(self, shape: tuple[int, ...]) -> bool:
-        conv: Any = self.main
-        sizes = [
-            output_size(size, k, s, p)
-            for size, k, s, p in zip(shape[2:], conv.kernel_size, conv.stride, conv.padding, strict=True)
-        ]
-        return min(sizes) > 0 and not (self.pooled and (sizes[0] % 2 or sizes[1] % 2))
+
+@cache
+def _windows_fit(
+    picture: tuple[int, ...], kernel: tuple[int, ...], stride: Pair, padding: Pair, pooled: bool
+) -> bool:
+    """Whether there are windows in a picture (H, W), and with `pooled` in pairs."""
+    P, Q = map(output_size, picture, kernel, stride, padding)
+    return min(P, Q) > 0 and not (pooled and (P % 2 or Q % 2))
 
 
 def y_count(x: Any, weight: Any, options: BlockOptions) -> int:

@@ -96,9 +96,9 @@ def walk(root: Any, gy: Array, retain_graph: bool) -> list[tuple[Any, Array]]:
 
 def _complete(node: Any, inbox: dict[int, Array]) -> list[Array | None]:
     """One gradient for each output of node; zeros for outputs that nobody used, or None if node prefers that."""
-    some = next(v for v in node.inputs if v is not None)
     for k, hook in node.hooks:
         if k in inbox:
+            some = next(v for v in node.inputs if v is not None)
             inbox[k] = _run_hooks(some, [hook], inbox[k])
     found: list[Array | None] = [inbox.get(k) for k in range(len(node.output_meta))]
     if node.materialize_grads:

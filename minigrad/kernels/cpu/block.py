@@ -181,7 +181,7 @@ def _convolve(saved: Saved, k: int) -> np.ndarray:
 
 
 def _strips(saved: Saved, k: int) -> np.ndarray:
-    return conv.strips(conv.examples(saved.x, saved.parts[k], saved.plan), saved.plan)
+    return conv.strips(saved.x, saved.parts[k], saved.plan)
 
 
 def _column(values: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -28,12 +28,12 @@ in a row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from minigrad.kernels.cpu.memory import empty
 from minigrad.shapes import output_size
@@ -42,7 +42,6 @@ __all__ = [
     "Plan",
     "back_plan",
     "convolve",
-    "examples",
     "in_groups",
     "load",
     "make_plan",
@@ -177,29 +176,37 @@ def pieces(N: int, plan: Plan) -> list[slice]:
     return parts
 
 
-def examples(x: np.ndarray, part: slice, plan: Plan) -> np.ndarray:
-    """The examples `part` of x (C, H, W, N), which must be contiguous, in groups: (G, H, C, W, g), a view."""
+def strips(x: np.ndarray, part: slice, plan: Plan) -> np.ndarray:
+    """The examples `part` of x (C, H, W, N), contiguous and without padding -> strips of the padded pictures.
+
+    Their shape is (G, lanes, H, C, L, S g + GAP).
+    """
     C, H, W, _ = x.shape
     c, h, w, b = x.strides
     n = part.stop - part.start
     g = min(plan.group, n)
-    return np.ndarray((n // g, H, C, W, g), x.dtype, x, part.start * b, (g * b, h, c, w, b))
+    return _strips(x, part.start * b, (n // g, H, C, W, g), (g * b, h, c, w, b), plan)
 
 
-def strips(pictures: np.ndarray, plan: Plan) -> np.ndarray:
-    """Pictures (G, H, C, W, g), without padding -> strips (G, lanes, H, C, L, S g + GAP) of the padded ones.
+def _strips(
+    memory: np.ndarray, start: int, shape: tuple[int, ...], strides: tuple[int, ...], plan: Plan
+) -> np.ndarray:
+    """Strips of pictures (G, H, C, W, g), which lie in `memory` from the byte `start` on.
 
     With padding, and where pictures are too large for the cache, they come together first. Then most of what is
     copied are long runs of memory in the cache.
     """
-    if plan.padding != (0, 0) or pictures.nbytes > NEAR:
-        pictures = _together(pictures, plan)
-    G, H, C, _, g = pictures.shape
+    if plan.padding != (0, 0) or math.prod(shape) * memory.itemsize > NEAR:
+        pictures = np.ndarray(shape, memory.dtype, memory, start, strides)
+        memory, start = _together(pictures, plan), 0
+        shape, strides = memory.shape, memory.strides
+    G, H, C, _, g = shape
+    k, h, c, w, b = strides
     lanes, step = plan.lanes, plan.stride[1]
-    out = empty((G, lanes, H, C, plan.L, plan.S * g + GAP), pictures.dtype)
-    k, h, c, w, b = pictures.strides
     shape = (G, lanes, H, C, plan.L, plan.S, g)
-    windows = as_strided(pictures, shape, (k, step * w, h, c, w, lanes * step * w, b))
+    strides = (k, step * w, h, c, w, lanes * step * w, b)
+    windows = np.ndarray(shape, memory.dtype, memory, start, strides)  # as_strided takes ten times as long
+    out = empty((*shape[:5], plan.S * g + GAP), memory.dtype)
     item = out.itemsize
     np.ndarray(shape, out.dtype, out, 0, (*out.strides[:5], g * item, item))[...] = windows
     return out
@@ -231,7 +238,7 @@ def _windows(a: np.ndarray, plan: Plan) -> np.ndarray:
     columns = (m - GAP) // plan.split
     shape = (G, plan.P, lanes, plan.split, plan.K * C * L, columns)
     strides = (group, plan.stride[0] * row, lane, columns * item, run, item)
-    return np.ndarray(shape, a.dtype, a, 0, strides)  # as_strided, for a contiguous array: ten times faster
+    return np.ndarray(shape, a.dtype, a, 0, strides)
 
 
 def _in_products(z: np.ndarray, plan: Plan) -> np.ndarray:
@@ -292,7 +299,8 @@ def x_gradient(weight: np.ndarray, plan: Plan) -> Callable[[np.ndarray, np.ndarr
 
         def write(gz: np.ndarray, gx: np.ndarray) -> None:
             G, P, _, O, _ = gz.shape
-            a = strips(gz.reshape(G, P, O, plan.Q, -1), back)
+            pictures = gz.reshape(G, P, O, plan.Q, -1)
+            a = _strips(pictures, 0, pictures.shape, pictures.strides, back)
             store(convolve(a, turned, back)[:, :, 0], gx)
 
         return write

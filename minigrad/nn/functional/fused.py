@@ -68,14 +68,11 @@ def track(norm: Any, mean: Any, var: Any, M: int) -> None:
 
 def fold(norm: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
     """Weight and bias of a layer that does its own work and that of the batch norm `norm` in evaluation mode."""
+    device = runs_on_device(weight.array)
+    kernel: Any = cuda_norm.fold if device else cpu_norm.fold
     tensors = (weight, bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-    arrays = [None if t is None else t.array for t in tensors]
-    if runs_on_device(weight.array):
-        folded, shift = cuda_norm.fold(
-            *(None if a is None else cuda.contiguous(a) for a in arrays), eps=norm.eps
-        )
-    else:
-        folded, shift = cpu_norm.fold(*arrays, eps=norm.eps)
+    arrays = [None if t is None else cuda.contiguous(t.array) if device else t.array for t in tensors]
+    folded, shift = kernel(*arrays, norm.eps)
     return weight._new(folded), weight._new(shift)
 
 
