@@ -7,6 +7,7 @@ is a `Lease`; when the last view of the array is gone, so is the lease, and the 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,22 +18,34 @@ SHELF_LIMIT = 64  # arrays kept for each size
 SIZES = 64  # sizes that have a shelf; without a limit, batches of many different sizes would fill the memory
 SMALLEST = 1 << 15  # below this many bytes a fresh array is cheaper
 
-_shelves: dict[int, list[np.ndarray]] = {}  # the size used last stands last
+Piece = tuple[np.ndarray, int]  # memory and its address
+_shelves: dict[int, list[Piece]] = {}  # by size in bytes; the size used last stands last
 
 
 class Lease:
-    """Owns a piece of memory, and puts it back on the shelf when nobody uses it any more."""
+    """Owns a piece of memory, and puts it back on the shelf when nobody uses it any more.
 
-    def __init__(self, memory: np.ndarray):
-        self.memory = memory
-        self.__array_interface__: dict[str, Any] = memory.__array_interface__
+    NumPy makes an array of it as its `__array_interface__` says.
+    """
+
+    __slots__ = ("__array_interface__", "piece")
+
+    def __init__(self, piece: Piece, shape: tuple[int, ...], dtype: np.dtype):
+        self.piece = piece
+        self.__array_interface__: dict[str, Any] = {
+            "data": (piece[1], False),
+            "shape": shape,
+            "typestr": dtype.str,
+            "version": 3,
+        }
 
     def __del__(self) -> None:
         # Each step is atomic. Where two threads meet, a shelf may get lost, and with it only spare memory.
-        shelf = _shelves.pop(self.memory.nbytes, [])
+        nbytes = self.piece[0].nbytes
+        shelf = _shelves.pop(nbytes, [])
         if len(shelf) < SHELF_LIMIT:
-            shelf.append(self.memory)
-        _shelves[self.memory.nbytes] = shelf
+            shelf.append(self.piece)
+        _shelves[nbytes] = shelf
         for size in list(_shelves)[:-SIZES]:
             _shelves.pop(size, None)
 
@@ -40,14 +53,12 @@ class Lease:
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """An uninitialised array, in memory that was used before where there is some of this size."""
     dtype = np.dtype(dtype)
-    count = 1
-    for size in shape:
-        count *= size
-    nbytes = count * dtype.itemsize
+    nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < SMALLEST:
         return np.empty(shape, dtype)
     try:
-        memory = _shelves[nbytes].pop()  # list.pop is atomic
+        piece = _shelves[nbytes].pop()  # list.pop is atomic
     except (KeyError, IndexError):
         memory = np.empty(nbytes, np.uint8)
-    return np.asarray(Lease(memory)).view(dtype).reshape(shape)
+        piece = memory, memory.ctypes.data
+    return np.asarray(Lease(piece, shape, dtype))

@@ -68,11 +68,10 @@ def row_sums(a: np.ndarray) -> np.ndarray:
 
 def row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Sums of a * b over pieces and m: (pieces, O, m) twice -> (O,), in float64 from `BLOCK` to `BLOCK`."""
-    total = np.zeros(a.shape[1])
-    for start in range(0, a.shape[2], BLOCK):
-        part = (..., slice(start, start + BLOCK))
-        total += np.vecdot(a[part], b[part]).sum(axis=0, dtype=np.float64)
-    return total
+    if a.shape[2] > BLOCK:
+        parts = [(..., slice(start, start + BLOCK)) for start in range(0, a.shape[2], BLOCK)]
+        return np.sum([row_products(a[part], b[part]) for part in parts], axis=0)
+    return np.add.reduce(np.vecdot(a, b), axis=0, dtype=np.float64)
 
 
 def merge(pieces: list[Moments]) -> Moments:
