@@ -171,7 +171,7 @@ def _activate(
     if not keep:
         activate(saved.activation, x, scale, shift, values, target)
         return None
-    target[...] = activate(saved.activation, x, scale, shift, values)
+    conv.store(activate(saved.activation, x, scale, shift, values), y[..., saved.parts[k]])
     return values.reshape(best.shape)
 
 

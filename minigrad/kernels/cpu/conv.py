@@ -201,14 +201,14 @@ def _strips(
         memory, start = _together(pictures, plan), 0
         shape, strides = memory.shape, memory.strides
     G, H, C, _, g = shape
-    k, h, c, w, b = strides
+    k, h, c, w, _ = strides
     lanes, step = plan.lanes, plan.stride[1]
-    shape = (G, lanes, H, C, plan.L, plan.S, g)
-    strides = (k, step * w, h, c, w, lanes * step * w, b)
-    windows = np.ndarray(shape, memory.dtype, memory, start, strides)  # as_strided takes ten times as long
-    out = empty((*shape[:5], plan.S * g + GAP), memory.dtype)
-    item = out.itemsize
-    np.ndarray(shape, out.dtype, out, 0, (*out.strides[:5], g * item, item))[...] = windows
+    out = empty((G, lanes, H, C, plan.L, plan.S * g + GAP), memory.dtype)
+    shape = (G, lanes, H, C, plan.L, plan.S)
+    run = _run(g, out.itemsize)  # what is copied as one
+    # as_strided would take ten times as long
+    windows = np.ndarray(shape, run, memory, start, (k, step * w, h, c, w, lanes * step * w))
+    np.ndarray(shape, run, out, 0, (*out.strides[:5], run.itemsize))[...] = windows
     return out
 
 
@@ -224,8 +224,23 @@ def _together(pictures: np.ndarray, plan: Plan) -> np.ndarray:
         padded[:, :, :, W - left :],
     ):
         border[...] = 0
-    padded[:, top : H - top, :, left : W - left] = pictures
+    _copy(padded[:, top : H - top, :, left : W - left], pictures)
     return padded
+
+
+@cache
+def _run(count: int, itemsize: int) -> np.dtype:
+    """`count` neighbouring numbers, to be copied as one. Copied one by one, runs of 32 take twice as long."""
+    return np.dtype((np.void, count * itemsize))
+
+
+def _copy(target: np.ndarray, source: np.ndarray) -> None:
+    """target[...] = source, for arrays of one shape and dtype; quick where both last axes are contiguous."""
+    item = target.itemsize
+    if target.strides[-1] == source.strides[-1] == item and target.dtype == source.dtype:
+        run = _run(target.shape[-1], item)
+        target, source = target.view(run), source.view(run)
+    target[...] = source
 
 
 def _windows(a: np.ndarray, plan: Plan) -> np.ndarray:
@@ -363,14 +378,14 @@ def _add_to_places(
 def store(values: np.ndarray, y: np.ndarray) -> None:
     """One shard of a result: (G, R, O, S g), or (G, R, O, S, g) -> y (O, R, S, n)."""
     G, R, O = values.shape[:3]
-    in_groups(y, G)[...] = values.reshape(G, R, O, y.shape[2], -1)
+    _copy(in_groups(y, G), values.reshape(G, R, O, y.shape[2], -1))
 
 
 def load(y: np.ndarray, plan: Plan) -> np.ndarray:
     """The reverse of `store`: y (O, R, S, n) -> (G, R, O, S g), contiguous."""
     groups = in_groups(y, max(1, y.shape[3] // plan.group))
     out = empty(groups.shape, y.dtype)
-    out[...] = groups
+    _copy(out, groups)
     return out.reshape(*groups.shape[:3], -1)
 
 
