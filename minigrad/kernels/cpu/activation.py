@@ -18,7 +18,6 @@ def activate(
     x: np.ndarray,
     scale: np.ndarray | None = None,
     shift: np.ndarray | None = None,
-    work: np.ndarray | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """out = activation of (scale x + shift).
@@ -26,27 +25,27 @@ def activate(
     Args:
         name: one of `NAMES`.
         x: of any shape.
-        scale, shift: of shapes that broadcast to x's.
-        work: where values lie on their way, an array like x; x itself if not given.
-        out: where the result goes, an array of x's shape; `work` if not given.
+        scale, shift: of shapes that broadcast to x's, if there are any.
+        out: where the result goes, an array like x; x itself if not given.
     """
-    work = x if work is None else work
-    out = work if out is None else out
-    if name == "sigmoid":  # 1 / (1 + exp(-x)), the sign in what comes before
+    out = x if out is None else out
+    if name == "sigmoid":  # 1 / (1 + exp(-x)), the sign taken into what comes before
         if scale is not None:
-            x = np.multiply(x, -scale, out=work)
+            np.multiply(x, -scale, out=out)
             if shift is not None:
-                x -= shift
+                out -= shift
+        elif shift is not None:
+            np.subtract(-shift, x, out=out)
         else:
-            x = np.negative(x, out=work) if shift is None else np.subtract(-shift, x, out=work)
+            np.negative(x, out=out)
         with np.errstate(over="ignore"):  # 1 / (1 + inf) is 0, as it should be
-            np.exp(x, out=x)
-        x += 1
-        return np.divide(1, x, out=out)  # half the time of np.reciprocal
+            np.exp(out, out=out)
+        out += 1
+        return np.divide(1, out, out=out)  # half the time of np.reciprocal
     if scale is not None:
-        x = np.multiply(x, scale, out=work)
+        x = np.multiply(x, scale, out=out)
     if shift is not None:
-        x = np.add(x, shift, out=work)
+        x = np.add(x, shift, out=out)
     if name == "tanh":
         return np.tanh(x, out=out)
     if name == "relu":

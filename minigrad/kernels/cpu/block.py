@@ -101,15 +101,15 @@ def _forward(saved: Saved, bias: np.ndarray | None, y: np.ndarray, keep: bool) -
     """Without batch norm a shard is done at once. Writes y, and into `saved`."""
     pooled = saved.plan.pooled
     keep_winners = keep and pooled
-    shift = None if bias is None else bias[:, None, None]
+    shift = None if bias is None else bias[:, None]
 
     def of_shard(k: int) -> tuple[Any, np.ndarray | None]:
         """What backward needs and no more: the rest is memory for the next shard."""
         z = _convolve(saved, k)
         best = _winners(z, None) if pooled else z[:, :, 0]
-        work = None if keep_winners else best  # backward compares with the winners as they are
-        values = _activate(saved, k, best, None, shift, work, y, keep)
-        return (z, best) if keep_winners else None, values
+        memory = None if keep_winners else best  # backward compares with the winners as they are
+        values = _activate(saved, k, None, shift, best, memory, y)
+        return (z, best) if keep_winners else None, values if keep else None
 
     done = run_shards(of_shard, len(saved.parts))
     if keep_winners:
@@ -138,11 +138,9 @@ def _forward_through_norm(saved: Saved, norm: Normalisation, y: np.ndarray) -> t
     shift = 0 if norm.beta is None else norm.beta
 
     def finish(k: int) -> np.ndarray | None:
-        level = shift - saved.level[k] * scale
-        return _activate(saved, k, saved.best[k], column(scale), column(level), None, y, keep=True)
-
-    def column(values: np.ndarray) -> np.ndarray:
-        return values.astype(y.dtype)[:, None, None]
+        best = saved.best[k]
+        level = _column(shift - saved.level[k] * scale, best)
+        return _activate(saved, k, _column(scale, best), level, best, None, y)
 
     saved.activated = run_shards(finish, len(saved.parts), y.nbytes)
     return mean, moments.var
@@ -151,28 +149,19 @@ def _forward_through_norm(saved: Saved, norm: Normalisation, y: np.ndarray) -> t
 def _activate(
     saved: Saved,
     k: int,
-    best: np.ndarray,
     scale: np.ndarray | None,
     shift: np.ndarray | None,
-    work: np.ndarray | None,
+    best: np.ndarray,
+    values: np.ndarray | None,
     y: np.ndarray,
-    keep: bool,
 ) -> np.ndarray | None:
-    """act(scale best + shift) of one shard into y. If backward needs it (`keep`), also returned, in best's order.
+    """act(scale best + shift) of shard k into y. Also returned, in best's order: what the derivative needs, or None.
 
-    best (G, R, O, S g) may be given as `work`, too; then it is written into. scale and shift are (O, 1, 1).
+    best (G, R, O, S g) may be given as `values` too, the memory to work in. scale and shift are (O, 1).
     """
-    target = conv.in_groups(y[..., saved.parts[k]], len(best))  # (G, R, O, S, g)
-    x = best.reshape(target.shape)
-    if saved.activation == "identity":
-        activate("identity", x, scale, shift, work=target)
-        return None
-    values = empty(target.shape, y.dtype) if work is None else work.reshape(target.shape)
-    if not keep:
-        activate(saved.activation, x, scale, shift, values, target)
-        return None
-    conv.store(activate(saved.activation, x, scale, shift, values), y[..., saved.parts[k]])
-    return values.reshape(best.shape)
+    values = empty(best.shape, best.dtype) if values is None else values
+    conv.store(activate(saved.activation, best, scale, shift, values), y[..., saved.parts[k]])
+    return None if saved.activation == "identity" else values
 
 
 def _convolve(saved: Saved, k: int) -> np.ndarray:

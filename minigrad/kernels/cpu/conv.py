@@ -42,7 +42,6 @@ __all__ = [
     "Plan",
     "back_plan",
     "convolve",
-    "in_groups",
     "load",
     "make_plan",
     "pieces",
@@ -378,17 +377,17 @@ def _add_to_places(
 def store(values: np.ndarray, y: np.ndarray) -> None:
     """One shard of a result: (G, R, O, S g), or (G, R, O, S, g) -> y (O, R, S, n)."""
     G, R, O = values.shape[:3]
-    _copy(in_groups(y, G), values.reshape(G, R, O, y.shape[2], -1))
+    _copy(_in_groups(y, G), values.reshape(G, R, O, y.shape[2], -1))
 
 
 def load(y: np.ndarray, plan: Plan) -> np.ndarray:
     """The reverse of `store`: y (O, R, S, n) -> (G, R, O, S g), contiguous."""
-    groups = in_groups(y, max(1, y.shape[3] // plan.group))
+    groups = _in_groups(y, max(1, y.shape[3] // plan.group))
     out = empty(groups.shape, y.dtype)
     _copy(out, groups)
     return out.reshape(*groups.shape[:3], -1)
 
 
-def in_groups(y: np.ndarray, G: int) -> np.ndarray:
+def _in_groups(y: np.ndarray, G: int) -> np.ndarray:
     """y (O, R, S, n) -> (G, R, O, S, g), a view."""
     return y.reshape(*y.shape[:3], G, -1).transpose(3, 1, 0, 2, 4)

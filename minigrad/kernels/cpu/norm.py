@@ -29,4 +29,4 @@ def fold(
     shift = (-mean if bias is None else bias - mean) * scale
     if beta is not None:
         shift += beta
-    return weight * scale.reshape(-1, *[1] * (weight.ndim - 1)), shift
+    return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1)), shift
