@@ -31,6 +31,23 @@ def test_values(name, dtype):
     np.testing.assert_allclose(y, expected, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
 
 
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("shift", [True, False])
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_scale_and_shift(name, scale, shift, own):
+    """Each channel has its own; without memory for the result x itself is written into."""
+    x, a, b = (np.random.default_rng(0).standard_normal(shape) for shape in ((2, 3, 4), (3, 1), (3, 1)))
+    values = x * (a if scale else 1) + (b if shift else 0)
+    expected = FUNCTIONS[name](mg.Tensor(values)).numpy()
+    out = None if own else np.full_like(x, np.nan)
+    before = x.copy()
+    y = activate(name, x, a if scale else None, b if shift else None, out)
+    assert y is (x if own else out)
+    assert own or np.array_equal(x, before)
+    np.testing.assert_allclose(y, expected, rtol=1e-13, atol=0)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", NAMES)
 def test_derivatives(name, dtype):

@@ -167,6 +167,21 @@ def test_store_and_load(plan, seed):
     np.testing.assert_array_equal(load(y, plan), values)
 
 
+def test_store_and_load_in_another_order_and_precision():
+    """Runs of numbers are copied as one, but only where they are runs, and of one kind."""
+    values = np.random.default_rng(0).standard_normal((2, 3, 4, 10)).astype(np.float32)  # (G, R, O, S g)
+    expected = values.reshape(2, 3, 4, 5, 2).transpose(2, 1, 3, 0, 4).reshape(4, 3, 5, 4)  # (O, R, S, N)
+    plan = replace(make_plan((1, 3, 5), (4, 1, 1, 1), (1, 1), (0, 0), False, 4, 4), group=2)
+    for dtype in (np.float32, np.float64):
+        for y in (
+            np.full((4, 3, 5, 4), np.nan, dtype),
+            np.full((4, 4, 3, 5), np.nan, dtype).transpose(1, 2, 3, 0),
+        ):
+            store(values, y)
+            np.testing.assert_array_equal(y, expected)
+            np.testing.assert_array_equal(load(y, plan), values)
+
+
 # 3. Products ---------------------------------------------------------------------------------------------
 
 
