@@ -8,7 +8,7 @@ import pytest
 from minigrad.kernels.cpu.norm import fold
 
 
-@pytest.mark.parametrize(("bias", "gamma", "beta"), itertools.product([True, False], repeat=3))
+@pytest.mark.parametrize(("bias", "gamma", "beta"), list(itertools.product([True, False], repeat=3)))
 @pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2, 2)])
 def test_fold(shape, bias, gamma, beta):
     rng = np.random.default_rng(0)
