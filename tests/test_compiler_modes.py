@@ -142,6 +142,7 @@ def test_one_layer_in_another_mode():
     [
         (small, np.zeros((4, 2, 8, 8), np.float32)),  # channels
         (small, np.zeros((4, 1, 2, 8), np.float32)),  # smaller than the kernel
+        (small, np.zeros((4, 1, 8, 2), np.float32)),
         (small, np.zeros((4, 64), np.float32)),
         (small, np.zeros((4, 1, 8, 8, 1), np.float32)),
         (small, np.zeros((4, 1, 8, 8), np.float64)),

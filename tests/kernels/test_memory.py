@@ -164,19 +164,30 @@ x = empty((100000,), "float32")
     assert done.stderr == ""
 
 
-def test_a_plain_convolution_keeps_no_more_with_gradients_than_without():
-    """Its backward needs x alone, so the memory of a shard is free for the next one."""
+def peak(net, x):
+    memory._shelves.clear()
+    tracemalloc.start()
+    try:
+        net(x)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
-    def peak(requires_grad):
-        memory._shelves.clear()
-        conv = nn.Conv2d(16, 16, 3, padding=1).requires_grad_(requires_grad)
-        tracemalloc.start()
-        try:
-            conv(x)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
 
-    x = mg.zeros(128, 16, 32, 32)  # several shards
+@pytest.fixture
+def several_shards():
     with threads(1):
-        assert peak(True) < peak(False) + x.array.nbytes / 4
+        yield mg.zeros(128, 16, 32, 32)
+
+
+def test_a_plain_convolution_keeps_no_more_with_gradients_than_without(several_shards):
+    """Its backward needs x alone, so the memory of a shard is free for the next one."""
+    conv, x = nn.Conv2d(16, 16, 3, padding=1), several_shards
+    assert peak(conv, x) < peak(conv.requires_grad_(False), x) + x.array.nbytes / 4
+
+
+def test_a_block_keeps_nothing_where_no_gradient_is_asked_for(several_shards):
+    conv, x = nn.Conv2d(16, 16, 3, padding=1).requires_grad_(False), several_shards
+    block = mg.compile(nn.Sequential(conv, nn.Sigmoid()))
+    assert "fused" in repr(block)
+    assert peak(block, x) < peak(conv, x) + x.array.nbytes / 4

@@ -234,9 +234,9 @@ def _run(count: int, itemsize: int) -> np.dtype:
 
 
 def _copy(target: np.ndarray, source: np.ndarray) -> None:
-    """target[...] = source, for arrays of one shape and dtype; quick where both last axes are contiguous."""
+    """target[...] = source, for floats of one shape; quick where both have runs of numbers of one size."""
     item = target.itemsize
-    if target.strides[-1] == source.strides[-1] == item and target.dtype == source.dtype:
+    if target.strides[-1] == source.strides[-1] == item:
         run = _run(target.shape[-1], item)
         target, source = target.view(run), source.view(run)
     target[...] = source
