@@ -214,7 +214,7 @@ class Function:
         try:
             ctx.xp = backend.namespace(*[v.array for v in variables])
         except DeviceError as error:
-            raise DeviceError(f"{_spoken(cls)}: {error}") from None
+            raise DeviceError(f"{cls.__name__.lower()}: {error}") from None
         if is_grad_enabled():
             ctx.needs_input_grad = tuple(isinstance(a, Variable) and a._requires_grad for a in args)
         else:
@@ -227,21 +227,21 @@ class Function:
         several = isinstance(outputs, tuple)
         outputs = outputs if several else (outputs,)
         results = [variables[0]._new(ctx._as_array(y, "forward")) for y in outputs]
-        values = [*variables, *results]
-        owners = [_owner(v.array) for v in values]
-        inputs = dict(zip(owners, variables, strict=False))
-        for result, owner in zip(results, owners[len(variables) :], strict=True):
-            if owner in inputs:  # a view of an input
-                result.version = inputs[owner].version
+        owned = [(_owner(v.array), v) for v in variables]
+        made = [(_owner(y.array), y) for y in results]
+        inputs_by_owner = dict(owned)
+        for owner, y in made:
+            if owner in inputs_by_owner:  # a view of an input
+                y.version = inputs_by_owner[owner].version
         if any(ctx.needs_input_grad):
-            ctx._remember(args, outputs, results)
-            saved = {_owner(array) for array in ctx.saved_tensors}
-            owned = zip(values, owners, strict=True)
-            ctx._versions = [(v.version, v.version[0]) for v, owner in owned if owner in saved]
+            ctx._remember(args, outputs, owned + made, results)
         return tuple(results) if several else results[0]
 
-    def _remember(self, args: Sequence[Any], outputs: Sequence[Any], results: list[Variable]) -> None:
-        """Become the grad_fn of the results; `outputs` are what forward returned for them."""
+    def _remember(self, args: Sequence[Any], outputs: Sequence[Any], owned: list[Any], results: Any) -> None:
+        """Become the grad_fn of the results; `outputs` are what forward returned for them.
+
+        `owned`: (owner of its memory, variable) for all inputs and results.
+        """
         self.inputs = tuple(a if isinstance(a, Variable) else None for a in args)
         self.output_meta = [(y.array.shape, y.array.dtype) for y in results]
         for index, (y, result) in enumerate(zip(outputs, results, strict=True)):
@@ -250,6 +250,9 @@ class Function:
                 result.grad_fn = self
                 result.output_index = index
         self._constants = ()
+        saved = {_owner(array) for array in self.saved_tensors}
+        # a write to one of these before backward is an error
+        self._versions = [(v.version, v.version[0]) for owner, v in owned if owner in saved]
 
     def _as_array(self, value: Any, method: str) -> Array:
         """`value` as an array of this operation's library; NumPy gives scalars where it could give arrays."""
@@ -295,7 +298,7 @@ class Function:
         for i in needed:
             x = self.inputs[i]
             assert x is not None
-            gx = grads[i]
+            gx = grads[i]  # mostly as it should be; _check converts it, or says what is wrong
             if type(gx) is not type(x.array) or gx.shape != x.array.shape or gx.dtype != x.array.dtype:
                 gx = self._check(i, x, gx)
             result.append((x, gx))
@@ -328,10 +331,6 @@ class Function:
         """Let go of inputs and saved arrays: this is what makes a graph cost memory."""
         vars(self).clear()
         self.freed = True
-
-
-def _spoken(cls: type[Function]) -> str:
-    return cls.__name__.lower()
 
 
 def _note_arrays(error: AttributeError, method: str) -> None:

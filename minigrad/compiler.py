@@ -18,6 +18,7 @@ fused operations need.)
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -125,7 +126,7 @@ class FusedRun:
         if self.training_options.eps != norm.eps:
             self.training_options = replace(self.options, eps=norm.eps)
         y, mean, var = operation.apply(x, weight, bias, norm.weight, norm.bias, self.training_options)
-        track(norm, mean, var, y_count(x, weight, self.options))
+        track(norm, mean, var, y_count(x.array, weight.array, self.options))
         return y
 
     def _fits(self, x: Any) -> bool:
@@ -137,7 +138,7 @@ class FusedRun:
             return False
         array, weight = x.array, main.weight.array  # type: ignore[attr-defined]
         here, there = device_of(array), device_of(weight)
-        if here is not there and here != there:
+        if here is not there and here != there:  # on a CPU they are the same object
             return False
         on_device = runs_on_device(array)
         if not on_device and (here.type != "cpu" or (len(layers) == 1 and type(main) is Conv2d)):
@@ -151,10 +152,10 @@ class FusedRun:
         if array.shape[1] != weight.shape[1]:
             return False
         options = self.options
-        if isinstance(main, Conv2d) and not _windows_fit(
-            array.shape[2:], weight.shape[2:], options.stride, options.padding, self.pooled
-        ):
-            return False
+        if isinstance(main, Conv2d):
+            P, Q = _sizes(array.shape[2:], weight.shape[2:], options.stride, options.padding)
+            if min(P, Q) <= 0 or (self.pooled and (P % 2 or Q % 2)):
+                return False
         vectors = [main.bias]  # type: ignore[attr-defined]
         if norm is not None:
             vectors += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
@@ -163,9 +164,9 @@ class FusedRun:
                 return False
         if norm is None:
             return True
-        if norm.training:  # one value per channel: the layer's error
-            return len(array) > 1 or y_count(x, main.weight, options) > 1  # type: ignore[attr-defined]
-        if norm.running_mean is None:
+        if norm.training:
+            return y_count(array, weight, options) > 1  # one value per channel: the layer's error
+        if norm.running_mean is None or norm.running_var is None:
             return False
         # the folded weights stand outside of the graph
         return not (
@@ -174,22 +175,14 @@ class FusedRun:
 
 
 @cache
-def _windows_fit(
-    picture: tuple[int, ...], kernel: tuple[int, ...], stride: Pair, padding: Pair, pooled: bool
-) -> bool:
-    """Whether there are windows in a picture (H, W), and with `pooled` in pairs."""
-    P, Q = map(output_size, picture, kernel, stride, padding)
-    return min(P, Q) > 0 and not (pooled and (P % 2 or Q % 2))
+def _sizes(picture: tuple[int, ...], kernel: tuple[int, ...], stride: Pair, padding: Pair) -> tuple[int, ...]:
+    """Of a convolution's results, (P, Q); of a fully connected layer's, ()."""
+    return tuple(map(output_size, picture, kernel, stride, padding))
 
 
 def y_count(x: Any, weight: Any, options: BlockOptions) -> int:
-    """M: values per channel that batch norm sees."""
-    count = x.array.shape[0]
-    for size, k, s, p in zip(
-        x.array.shape[2:], weight.array.shape[2:], options.stride, options.padding, strict=False
-    ):
-        count *= output_size(size, k, s, p)
-    return int(count)
+    """M: values per channel that batch norm sees, for arrays x and weight."""
+    return int(len(x) * math.prod(_sizes(x.shape[2:], weight.shape[2:], options.stride, options.padding)))
 
 
 def find_runs(named: list[tuple[str, Module]]) -> list[list[tuple[str, Module]]]:

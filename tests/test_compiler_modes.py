@@ -1,5 +1,6 @@
 """A compiled model with hooks, in training and evaluation, and for inputs that nothing fits: as the layers."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,38 @@ def test_without_batch_norm_evaluation_with_gradients_is_fused():
     y = net(pictures().double())
     assert operations(y).count("ConvBlock") == 1
     assert operations(y).count("LinearBlock") == 2  # the run, and the last layer, which stands alone
+
+
+@pytest.mark.parametrize("missing", ["running_mean", "running_var"])
+def test_batch_norm_that_lost_a_running_statistic(missing):
+    """Then the layer takes the statistics of the batch."""
+    net, x = small().double().eval(), pictures().double()
+    setattr(net[1], missing, None)
+    with mg.no_grad():
+        same(mg.compile(net)(x), net(x))
+
+
+@pytest.mark.parametrize("eps", [1, np.float32(1e-3), np.float64(1e-3), np.array(1e-3)])
+def test_the_type_of_eps_does_not_spread(eps):
+    net, x = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU()).eval(), mg.randn(5, 4)
+    expected = copy.deepcopy(net)
+    expected[1].eps, net[1].eps = float(eps), eps
+    with mg.no_grad():
+        found = mg.compile(net)(x)
+    assert found.dtype == np.float32
+    same(found, expected(x))
+
+
+def test_running_statistics_move_in_place():
+    """Whoever holds the arrays, such as a state dict taken before, sees them move."""
+    for net in (small(), mg.compile(small())):
+        norm = net[1]
+        held = [b.array for b in (norm.running_mean, norm.running_var, norm.num_batches_tracked)]
+        before = [array.copy() for array in held]
+        net(pictures())
+        for buffer, array, old in zip(norm.buffers(), held, before, strict=True):
+            assert buffer.array is array
+            assert (array != old).all()
 
 
 def test_batch_norm_without_running_statistics():

@@ -148,8 +148,7 @@ class _BatchNorm(Module):
         """Move the running statistics towards those of a batch: mean and var (C,) of M values a channel."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
-        count = self.num_batches_tracked.array  # the array itself, as in update_running_statistics
-        count += 1
+        self.num_batches_tracked.array += 1  # in place, and on the array, as in update_running_statistics
         self.num_batches_tracked.version[0] += 1
         # momentum None: the plain average over all batches
         weight = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum

@@ -144,6 +144,37 @@ def test_a_write_into_a_view_that_was_saved_is_noticed():
         loss.backward()
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_view_of_one_of_several_inputs(which):
+    """A write into the view is a write into that input, and into no other."""
+
+    class Rest(mg.Function):
+        @staticmethod
+        def forward(ctx, a, b, which):
+            return (a, b)[which][1:]
+
+    xs = mg.zeros(3), mg.zeros(3)
+    w = ones(3)
+    losses = [(w * x).sum() for x in xs]
+    Rest.apply(*xs, which).fill_(5)
+    assert [x.tolist() == [0.0, 5.0, 5.0] for x in xs] == [which == 0, which == 1]
+    losses[1 - which].backward()
+    with pytest.raises(GradientError, match=CHANGED):
+        losses[which].backward()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_two_tensors_on_one_array(which):
+    """Each counts its own writes; a write through either is noticed where both were saved."""
+    array = np.ones(2)
+    xs = mg.Tensor(array, requires_grad=True), mg.Tensor(array, requires_grad=True)
+    loss = (xs[0] * xs[1]).sum()
+    with mg.no_grad():
+        xs[which].zero_()
+    with pytest.raises(GradientError, match=CHANGED):
+        loss.backward()
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minigrad.kernels.cpu import conv
 from minigrad.kernels.cpu.conv import (
     GAP,
     Plan,
@@ -62,6 +63,17 @@ def padded(x: np.ndarray, plan: Plan) -> np.ndarray:
 
 def all_strips(x: np.ndarray, plan: Plan) -> np.ndarray:
     return strips(x, slice(0, N), plan)
+
+
+def strips_one_by_one(x: np.ndarray, plan: Plan) -> np.ndarray:
+    """The strips of x (C, H, W, n), without what lies between their rows."""
+    n = x.shape[3]
+    g = min(plan.group, n)
+    x = padded(x, plan)
+    a = np.empty((n // g, plan.lanes, plan.H, plan.C, plan.L, plan.S, g), x.dtype)
+    for k, lane, h, c, l, s, i in np.ndindex(*a.shape):
+        a[k, lane, h, c, l, s, i] = x[c, h, (s * plan.lanes + lane) * plan.stride[1] + l, k * g + i]
+    return a.reshape(*a.shape[:5], -1)
 
 
 def weights(plan: Plan, seed: int) -> np.ndarray:
@@ -137,23 +149,27 @@ def test_small_batches_stay_in_one_piece():
 @given(plans(), seeds)
 def test_strips_have_every_window_along_a_row(plan, seed):
     x = pictures(plan, seed)
-    a = all_strips(x, plan)[..., :-GAP]
-    a = a.reshape(*a.shape[:5], plan.S, plan.group)
-    x = padded(x, plan)
-    for k, lane, h, c, l, s, n in np.ndindex(*a.shape):
-        w = (s * plan.lanes + lane) * plan.stride[1] + l
-        assert a[k, lane, h, c, l, s, n] == x[c, h, w, k * plan.group + n]
+    np.testing.assert_array_equal(all_strips(x, plan)[..., :-GAP], strips_one_by_one(x, plan))
 
 
+@pytest.mark.parametrize("near", [0, 1 << 20])
 @pytest.mark.parametrize("padding", [(0, 0), (1, 1)])
-def test_strips_of_a_shard(padding):
-    """A shard is a slice of the batch, so its pixels lie apart in memory. At the end it may be smaller than a group."""
+def test_strips_of_a_shard(padding, near, monkeypatch):
+    """A shard is a slice of the batch, so its pixels lie apart in memory. At the end it may be smaller than a group.
+
+    Where pictures are too large for the cache, or have a padding, they come together first.
+    """
+    calls, together = [], conv._together
+    monkeypatch.setattr(conv, "NEAR", near)
+    monkeypatch.setattr(conv, "_together", lambda *args: calls.append(args) or together(*args))
     plan = replace(make_plan((2, 6, 5), (3, 2, 3, 3), (1, 1), padding, False, 8, 8), group=2)
     x = np.random.default_rng(0).standard_normal((2, 6, 5, 8))
     for part in (slice(2, 6), slice(7, 8)):
         alone = np.ascontiguousarray(x[..., part])
         found, expected = strips(x, part, plan), strips(alone, slice(0, part.stop - part.start), plan)
         np.testing.assert_array_equal(found[..., :-GAP], expected[..., :-GAP])
+        np.testing.assert_array_equal(found[..., :-GAP], strips_one_by_one(alone, plan))
+    assert bool(calls) == (near == 0 or padding != (0, 0))
 
 
 @some
@@ -172,7 +188,7 @@ def test_store_and_load_in_another_order_and_precision():
     values = np.random.default_rng(0).standard_normal((2, 3, 4, 10)).astype(np.float32)  # (G, R, O, S g)
     expected = values.reshape(2, 3, 4, 5, 2).transpose(2, 1, 3, 0, 4).reshape(4, 3, 5, 4)  # (O, R, S, N)
     plan = replace(make_plan((1, 3, 5), (4, 1, 1, 1), (1, 1), (0, 0), False, 4, 4), group=2)
-    for dtype in (np.float32, np.float64):
+    for dtype in (np.float32, np.float64, ">f4"):
         for y in (
             np.full((4, 3, 5, 4), np.nan, dtype),
             np.full((4, 4, 3, 5), np.nan, dtype).transpose(1, 2, 3, 0),

@@ -20,7 +20,7 @@ def activate(
     shift: np.ndarray | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """out = activation of (scale x + shift).
+    """out = activation of (scale x + shift); returns out.
 
     Args:
         name: one of `NAMES`.
@@ -29,7 +29,7 @@ def activate(
         out: where the result goes, an array like x; x itself if not given.
     """
     out = x if out is None else out
-    if name == "sigmoid":  # 1 / (1 + exp(-x)), the sign taken into what comes before
+    if name == "sigmoid":  # 1 / (1 + exp(-x)); the sign goes into scale and shift, which saves a pass
         if scale is not None:
             np.multiply(x, -scale, out=out)
             if shift is not None:

@@ -108,7 +108,7 @@ def _forward(saved: Saved, bias: np.ndarray | None, y: np.ndarray, keep: bool) -
         z = _convolve(saved, k)
         best = _winners(z, None) if pooled else z[:, :, 0]
         memory = None if keep_winners else best  # backward compares with the winners as they are
-        values = _activate(saved, k, None, shift, best, memory, y)
+        values = _activate(saved, k, best, None, shift, y, memory)
         return (z, best) if keep_winners else None, values if keep else None
 
     done = run_shards(of_shard, len(saved.parts))
@@ -139,8 +139,8 @@ def _forward_through_norm(saved: Saved, norm: Normalisation, y: np.ndarray) -> t
 
     def finish(k: int) -> np.ndarray | None:
         best = saved.best[k]
-        level = _column(shift - saved.level[k] * scale, best)
-        return _activate(saved, k, _column(scale, best), level, best, None, y)
+        shift_k = _column(shift - saved.level[k] * scale, best)
+        return _activate(saved, k, best, _column(scale, best), shift_k, y)
 
     saved.activated = run_shards(finish, len(saved.parts), y.nbytes)
     return mean, moments.var
@@ -149,18 +149,20 @@ def _forward_through_norm(saved: Saved, norm: Normalisation, y: np.ndarray) -> t
 def _activate(
     saved: Saved,
     k: int,
+    best: np.ndarray,
     scale: np.ndarray | None,
     shift: np.ndarray | None,
-    best: np.ndarray,
-    values: np.ndarray | None,
     y: np.ndarray,
+    memory: np.ndarray | None = None,
 ) -> np.ndarray | None:
-    """act(scale best + shift) of shard k into y. Also returned, in best's order: what the derivative needs, or None.
+    """act(scale best + shift) of shard k into y; scale and shift (O, 1) may be missing.
 
-    best (G, R, O, S g) may be given as `values` too, the memory to work in. scale and shift are (O, 1).
+    Returns the same values in the order of best, (G, R, O, S g), for the derivative of the activation; None without
+    activation. They lie in `memory`, which may be best itself, or in memory of their own.
     """
-    values = empty(best.shape, best.dtype) if values is None else values
-    conv.store(activate(saved.activation, best, scale, shift, values), y[..., saved.parts[k]])
+    memory = empty(best.shape, best.dtype) if memory is None else memory
+    values = activate(saved.activation, best, scale, shift, memory)
+    conv.store(values, y[..., saved.parts[k]])
     return None if saved.activation == "identity" else values
 
 

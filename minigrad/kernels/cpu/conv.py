@@ -22,6 +22,9 @@ Three sizes are chosen for the sake of BLAS (OpenBLAS, mostly) and of the proces
   fast. So products are kept below its limit, where that leaves them enough columns.
 * `shard`: examples that one thread works on at once.
 
+Views of contiguous memory are made by np.ndarray(shape, dtype, memory, start, strides); `as_strided` does the same
+and takes ten times as long.
+
 The letters are those of docs/notation.md, but for two: G counts groups of g examples, and S the outputs of a lane
 in a row.
 """
@@ -190,24 +193,23 @@ def strips(x: np.ndarray, part: slice, plan: Plan) -> np.ndarray:
 def _strips(
     memory: np.ndarray, start: int, shape: tuple[int, ...], strides: tuple[int, ...], plan: Plan
 ) -> np.ndarray:
-    """Strips of pictures (G, H, C, W, g), which lie in `memory` from the byte `start` on.
+    """Strips of pictures (G, H, C, W, g), a view of contiguous `memory` from the byte `start` on; g side by side.
 
     With padding, and where pictures are too large for the cache, they come together first. Then most of what is
     copied are long runs of memory in the cache.
     """
     if plan.padding != (0, 0) or math.prod(shape) * memory.itemsize > NEAR:
-        pictures = np.ndarray(shape, memory.dtype, memory, start, strides)
-        memory, start = _together(pictures, plan), 0
-        shape, strides = memory.shape, memory.strides
+        together = _together(np.ndarray(shape, memory.dtype, memory, start, strides), plan)
+        memory, start, shape, strides = together, 0, together.shape, together.strides
     G, H, C, _, g = shape
-    k, h, c, w, _ = strides
-    lanes, step = plan.lanes, plan.stride[1]
+    group, row, channel, column, _ = strides
+    lanes, step = plan.lanes, plan.stride[1] * column
     out = empty((G, lanes, H, C, plan.L, plan.S * g + GAP), memory.dtype)
-    shape = (G, lanes, H, C, plan.L, plan.S)
-    run = _run(g, out.itemsize)  # what is copied as one
-    # as_strided would take ten times as long
-    windows = np.ndarray(shape, run, memory, start, (k, step * w, h, c, w, lanes * step * w))
-    np.ndarray(shape, run, out, 0, (*out.strides[:5], run.itemsize))[...] = windows
+    run = _run(g, out.itemsize)
+    windows_shape = (G, lanes, H, C, plan.L, plan.S)
+    windows_strides = (group, step, row, channel, column, lanes * step)
+    windows = np.ndarray(windows_shape, run, memory, start, windows_strides)
+    np.ndarray(windows_shape, run, out, 0, (*out.strides[:5], run.itemsize))[...] = windows
     return out
 
 
@@ -229,14 +231,14 @@ def _together(pictures: np.ndarray, plan: Plan) -> np.ndarray:
 
 @cache
 def _run(count: int, itemsize: int) -> np.dtype:
-    """`count` neighbouring numbers, to be copied as one. Copied one by one, runs of 32 take twice as long."""
+    """A dtype of `count` neighbouring numbers, so that NumPy copies them as one item: twice as fast for 32."""
     return np.dtype((np.void, count * itemsize))
 
 
 def _copy(target: np.ndarray, source: np.ndarray) -> None:
-    """target[...] = source, for floats of one shape; quick where both have runs of numbers of one size."""
+    """target[...] = source. With one dtype and contiguous last axes, a row of the last axis is copied as one item."""
     item = target.itemsize
-    if target.strides[-1] == source.strides[-1] == item:
+    if target.strides[-1] == source.strides[-1] == item and target.dtype == source.dtype:
         run = _run(target.shape[-1], item)
         target, source = target.view(run), source.view(run)
     target[...] = source
@@ -303,7 +305,7 @@ def _seen_rows(plan: Plan) -> tuple[list[int], list[tuple[slice, int, slice]]]:
 
 
 def x_gradient(weight: np.ndarray, plan: Plan) -> Callable[[np.ndarray, np.ndarray], None]:
-    """The function of gz (G, P, lanes, O, S g) that writes a shard of gx (C, H, W, n), without padding.
+    """The function of gz (G, P, lanes, O, S g), contiguous, that writes a shard of gx (C, H, W, n), without padding.
 
     What depends on W alone is done here, once for all shards.
     """

@@ -61,7 +61,7 @@ def dense_forward(
     z = product(weight, xt)
     saved = SavedDense(activation, xt, weight, z)
     if norm is None:
-        activate(activation, z, None, None if bias is None else bias[:, None])
+        activate(activation, z, shift=None if bias is None else bias[:, None])
         return z.T, saved, None, None
     N = z.shape[1]
     mean = z.sum(axis=1, keepdims=True) / N

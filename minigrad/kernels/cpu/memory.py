@@ -18,7 +18,7 @@ SHELF_LIMIT = 64  # arrays kept for each size
 SIZES = 64  # sizes that have a shelf; without a limit, batches of many different sizes would fill the memory
 SMALLEST = 1 << 15  # below this many bytes a fresh array is cheaper
 
-Piece = tuple[np.ndarray, int]  # memory and its address
+Piece = tuple[np.ndarray, int]  # memory and its address, which takes long to ask for
 _shelves: dict[int, list[Piece]] = {}  # by size in bytes; the size used last stands last
 
 
@@ -33,7 +33,7 @@ class Lease:
     def __init__(self, piece: Piece, shape: tuple[int, ...], dtype: np.dtype):
         self.piece = piece
         self.__array_interface__: dict[str, Any] = {
-            "data": (piece[1], False),
+            "data": (piece[1], False),  # False: not read-only
             "shape": shape,
             "typestr": dtype.str,
             "version": 3,

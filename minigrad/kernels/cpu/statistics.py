@@ -67,7 +67,10 @@ def row_sums(a: np.ndarray) -> np.ndarray:
 
 
 def row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Sums of a * b over pieces and m: (pieces, O, m) twice -> (O,), in float64 from `BLOCK` to `BLOCK`."""
+    """Sums of a * b over pieces and m: (pieces, O, m) twice -> (O,).
+
+    Blocks of `BLOCK` products are added in the precision of the data, their sums in float64.
+    """
     if a.shape[2] > BLOCK:
         parts = [(..., slice(start, start + BLOCK)) for start in range(0, a.shape[2], BLOCK)]
         return np.sum([row_products(a[part], b[part]) for part in parts], axis=0)

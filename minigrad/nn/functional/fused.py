@@ -4,8 +4,8 @@
     linear_block  linear -> batch norm -> activation                         (batch norm optional)
 
 Each equals the layers one after the other, to float precision, in its result, its gradients and the batch
-statistics. The arithmetic is in `kernels/cpu/block.py` and `kernels/cpu/dense.py`, and for a GPU in
-`kernels/cuda/block.py`; this file only joins it to the graph.
+statistics. The arithmetic is in `kernels/cpu/block.py`, `dense.py` and `norm.py`, and for a GPU in
+`kernels/cuda/block.py` and `norm.py`; this file only joins it to the graph.
 """
 
 from __future__ import annotations
@@ -68,11 +68,14 @@ def track(norm: Any, mean: Any, var: Any, M: int) -> None:
 
 def fold(norm: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
     """Weight and bias of a layer that does its own work and that of the batch norm `norm` in evaluation mode."""
-    device = runs_on_device(weight.array)
-    kernel: Any = cuda_norm.fold if device else cpu_norm.fold
     tensors = (weight, bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-    arrays = [None if t is None else cuda.contiguous(t.array) if device else t.array for t in tensors]
-    folded, shift = kernel(*arrays, norm.eps)
+    arrays: list[Any] = [None if t is None else t.array for t in tensors]
+    eps = float(norm.eps)  # a NumPy float64 would make float64 of everything
+    kernel: Any = cpu_norm.fold
+    if runs_on_device(weight.array):
+        kernel = cuda_norm.fold
+        arrays = [None if a is None else cuda.contiguous(a) for a in arrays]
+    folded, shift = kernel(*arrays, eps)
     return weight._new(folded), weight._new(shift)
 
 

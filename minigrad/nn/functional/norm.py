@@ -224,8 +224,7 @@ def update_running_statistics(
         return
     for running, new in ((running_mean, mean.array), (running_var, var.array * (M / (M - 1)))):
         # on arrays: these are small, and a Tensor's bookkeeping would take longer than the arithmetic
-        array = running.array
-        array += (new - array) * momentum
+        running.array += (new - running.array) * momentum  # in place
         running.version[0] += 1  # as every change in place does
 
 
