@@ -35,11 +35,10 @@ from minigrad.nn.linear import Linear
 from minigrad.nn.module import Module
 from minigrad.nn.norm import BatchNorm1d, BatchNorm2d
 from minigrad.nn.pool import MaxPool2d
-from minigrad.shapes import output_size, pair
+from minigrad.shapes import Shape, output_size, pair
 
 __all__ = ["FusedRun", "FusedSequential", "compile"]
 
-Pair = tuple[int, int]
 ACTIVATIONS: dict[type, str] = {Sigmoid: "sigmoid", ReLU: "relu", Tanh: "tanh"}
 
 
@@ -137,11 +136,11 @@ class FusedRun:
         if not isinstance(x, Variable):
             return False
         array, weight = x.array, main.weight.array  # type: ignore[attr-defined]
-        here, there = device_of(array), device_of(weight)
-        if here is not there and here != there:  # on a CPU they are the same object
+        device = device_of(array)
+        if device != device_of(weight):
             return False
         on_device = runs_on_device(array)
-        if not on_device and (here.type != "cpu" or (len(layers) == 1 and type(main) is Conv2d)):
+        if not on_device and (device.type != "cpu" or (len(layers) == 1 and type(main) is Conv2d)):
             return False
         if array.dtype != weight.dtype or array.dtype.kind != "f":
             return False
@@ -175,7 +174,7 @@ class FusedRun:
 
 
 @cache
-def _sizes(picture: tuple[int, ...], kernel: tuple[int, ...], stride: Pair, padding: Pair) -> tuple[int, ...]:
+def _sizes(picture: Shape, kernel: Shape, stride: Shape, padding: Shape) -> Shape:
     """Of a convolution's results, (P, Q); of a fully connected layer's, ()."""
     return tuple(map(output_size, picture, kernel, stride, padding))
 
