@@ -290,4 +290,4 @@ class FusedSequential(Sequential):
             else:
                 layer = step.layers[0] if isinstance(step, FusedRun) else step
                 lines.append(f"  ({name}): " + repr(layer).replace("\n", "\n  "))
-        return "\n".join(["Sequential(", *lines, ")"])
+        return "\n".join(["Sequential(", *lines, ")"]) if lines else "Sequential()"

