@@ -15,7 +15,6 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
 from functools import cache, partial
 from queue import SimpleQueue
@@ -128,18 +127,30 @@ def shards(N: int, size: int) -> list[slice]:
 
 
 @cache
-def _blas() -> Any:
+def _blas_libraries() -> list[Any]:
+    """The BLAS libraries of this process, as threadpoolctl knows them."""
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController().select(user_api="blas")
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Hold BLAS to one thread in a block."""
-    for library in _blas().lib_controllers:
-        if library.get_num_threads() != 1:
-            return _blas().limit(limits=1)
-    return nullcontext()  # it is held already: asking is cheap, setting is not
+class OneBlasThread:
+    """Holds BLAS to one thread in a block.
+
+    It does what `threadpoolctl.threadpool_limits` does, and asks each library for its number of threads and for
+    nothing else: 2 microseconds in place of 8, twenty times a step.
+    """
+
+    def __enter__(self) -> None:
+        self.before = [(library, library.get_num_threads()) for library in _blas_libraries()]
+        for library, count in self.before:
+            if count != 1:
+                library.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        for library, count in self.before:
+            if count != 1:
+                library.set_num_threads(count)
 
 
 def run_shards(work: Callable[[int], Result], count: int, nbytes: float = math.inf) -> list[Result]:
@@ -152,7 +163,7 @@ def run_shards(work: Callable[[int], Result], count: int, nbytes: float = math.i
         count: how many shards there are.
         nbytes: what the work reads or writes in all; if that is little, this thread does it alone.
     """
-    with one_blas_thread():
+    with OneBlasThread():
         threads = min(_pool.size, count) if nbytes >= WORTH_SHARING else 1
         if threads <= 1:
             return [work(k) for k in range(count)]
