@@ -35,6 +35,7 @@ from minigrad.kernels.cpu.rows import (
 )
 from minigrad.kernels.cpu.statistics import Moments, merge, row_moments, row_products, row_sums
 from minigrad.kernels.cpu.threads import add_in_order, run_shards
+from minigrad.shapes import Shape
 
 __all__ = ["Saved", "backward", "forward"]
 
@@ -68,7 +69,7 @@ def forward(
 ) -> tuple[np.ndarray, Saved | None, np.ndarray | None, np.ndarray | None]:
     """x (N, C, H, W) -> y (N, O, P, Q), what backward needs (if `keep`), and the batch's mean and var (O,)."""
     xt = _rows_first(x)
-    y = empty((plan.P, plan.Q, len(weight), len(x)), x.dtype)
+    y = _empty((plan.P, plan.Q, len(weight), len(x)), x.dtype, plan)
     saved = Saved(plan, activation, weight, xt, None if activation == "identity" else y, bias is not None)
     mean = var = None
     if norm is None:
@@ -81,6 +82,14 @@ def forward(
     return y.transpose(3, 2, 0, 1), saved if keep else None, mean, var
 
 
+def _empty(shape: Shape, dtype: Any, plan: Plan) -> np.ndarray:
+    """A result (H, W, C, N) in the order of memory that the plan asks for."""
+    if not plan.channels_first:
+        return empty(shape, dtype)
+    H, W, C, N = shape
+    return empty((C, H, W, N), dtype).transpose(1, 2, 0, 3)
+
+
 def _rows_first(a: np.ndarray) -> np.ndarray:
     """a (N, C, H, W) -> (H, W, C, N), a view if the batch is last in memory, in whatever order the others are."""
     a = a.transpose(2, 3, 1, 0)
@@ -90,13 +99,13 @@ def _rows_first(a: np.ndarray) -> np.ndarray:
 def _forward(saved: Saved, bias: np.ndarray | None, y: np.ndarray) -> None:
     """Without batch norm a band is done at once. Writes y (P, Q, O, N)."""
     matrix = matrix_of(saved.weight)
-    shift = None if bias is None else _for_all(bias, y)
+    shift = None if bias is None else bias[:, None]
 
     def of_band(k: int) -> None:
         band = saved.plan.bands[k]
         convolve(saved.x, matrix, saved.plan.windows, band.start, y[band])
         if shift is not None or saved.activation != "identity":
-            activate(saved.activation, _flat(y[band]), shift=shift)
+            activate(saved.activation, y[band], shift=shift)
 
     run_shards(of_band, len(saved.plan.bands))
 
@@ -208,7 +217,7 @@ def _before_activation(saved: Saved, gyt: np.ndarray, band: slice, memory: np.nd
 def _x_gradient(saved: Saved, gz: np.ndarray) -> np.ndarray:
     """gz (P, Q, O, N) -> gx (N, C, H, W)."""
     plan = saved.plan
-    gx = empty(saved.x.shape, saved.x.dtype)
+    gx = _empty(saved.x.shape, saved.x.dtype, plan)
     back = turned(saved.weight, plan.windows)
     bands = plan.back_bands
     run_shards(lambda k: x_gradient(gz, back, plan.windows.stride, bands[k], gx), len(bands))

@@ -45,7 +45,9 @@ __all__ = [
 
 # Where this is the faster way (docs/benchmarks/cpu.md):
 CHANNELS_OUT = 16  # with fewer a product has too few rows
-CHANNELS_IN = 3  # with fewer a window has too few numbers
+CHANNELS_IN = 8  # with fewer so has the product for gx
+CHANNELS_IN_SMALL_KERNEL = 3  # unless there is little to do for gx,
+SMALL_KERNEL = 9  # since a window has so few places
 EXAMPLES_LEAST = 64  # with fewer a product has too few columns
 SMALL_PRODUCT = 1_000_000  # M N K up to which OpenBLAS uses its method for small products
 COLUMNS_LEAST = 64  # a product with fewer columns is not worth its call
@@ -76,17 +78,28 @@ class Plan:
     P: int
     Q: int
     windows: Windows
+    channels_first: bool  # whether results shall lie in the order C H W N, for operations of their own that follow
     bands: tuple[slice, ...]  # of the rows of z
     back_bands: tuple[slice, ...]  # of the rows of x, counted in strides
 
 
 def suits(w_shape: Shape, N: int) -> bool:
     """Whether this is the faster way for N pictures and a weight (O, C, K, L)."""
-    return w_shape[0] >= CHANNELS_OUT and w_shape[1] >= CHANNELS_IN and N >= EXAMPLES_LEAST
+    O, C, K, L = w_shape
+    least = CHANNELS_IN_SMALL_KERNEL if K * L <= SMALL_KERNEL else CHANNELS_IN
+    return O >= CHANNELS_OUT and C >= least and N >= EXAMPLES_LEAST
 
 
 @cache
-def make_plan(picture: Shape, w_shape: Shape, stride: Shape, padding: Shape, itemsize: int, N: int) -> Plan:
+def make_plan(
+    picture: Shape,
+    w_shape: Shape,
+    stride: Shape,
+    padding: Shape,
+    itemsize: int,
+    N: int,
+    channels_first: bool = False,
+) -> Plan:
     """The convolution of N pictures (C, H, W) by a weight (O, C, K, L)."""
     C, H, W = picture
     O, _, K, L = w_shape
@@ -94,7 +107,7 @@ def make_plan(picture: Shape, w_shape: Shape, stride: Shape, padding: Shape, ite
     of_all_channels = K * min(N, EXAMPLES) * itemsize
     bands = _bands(P, (W + 2 * padding[1]) * C * of_all_channels)
     back_bands = _bands(-(-H // stride[0]), (Q + L) * O * of_all_channels)
-    return Plan(H, W, P, Q, Windows(K, L, stride, padding), bands, back_bands)
+    return Plan(H, W, P, Q, Windows(K, L, stride, padding), channels_first, bands, back_bands)
 
 
 def _bands(rows: int, bytes_each: int) -> tuple[slice, ...]:
@@ -137,7 +150,11 @@ def weight_gradient(x: np.ndarray, gz: np.ndarray, windows: Windows, first: int)
     for examples in shards(N, EXAMPLES):
         side = _side_by_side(x[..., examples], first, R, Q, windows)
         last = empty((R, Q, side.shape[4], O), gz.dtype)  # channels last: BLAS is faster with this order
-        last[...] = gz[..., examples].swapaxes(2, 3)
+        if gz.strides[2] > gz.strides[1]:  # channels far apart in memory would share their places in the cache
+            for o in range(O):
+                last[..., o] = gz[:, :, o, examples]
+        else:
+            last[...] = gz[..., examples].swapaxes(2, 3)
         for inner, some in _products(O, side, windows):
             seen = _seen(side, Q, windows, inner, some)
             found = empty((*seen.shape[:3], O), gz.dtype)

@@ -12,7 +12,8 @@ out in the memory order C H W N, which users do not see. With groups, each group
 of its own. Letters: docs/notation.md. The layer is in `nn/conv.py`.
 
 This is the form to read, and it does everything everywhere. For the common case on the CPU (no dilation, no
-groups) `conv2d` takes the same arithmetic from `kernels/cpu/conv.py`, which copies fewer windows.
+groups) `conv2d` takes the same arithmetic from `kernels/cpu/conv.py`, which copies fewer windows, or with many
+channels from `kernels/cpu/rows.py`.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class Conv2d(Function):
 
 
 class Conv2dKernel(ConvBlock):
-    """The same without dilation and groups, on the CPU, by kernels/cpu/conv.py: half the time."""
+    """The same without dilation and groups, on the CPU, by kernels/cpu/conv.py or rows.py: half the time."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, stride, padding):  # type: ignore[override]
@@ -229,7 +230,7 @@ def conv2d(
 
 
 def _has_a_kernel(x: Tensor, dilation: Pair, groups: int) -> bool:
-    """Whether kernels/cpu/conv.py can do it, which gives what Conv2d gives in half the time."""
+    """Whether the kernels for the CPU can do it, which give what Conv2d gives in half the time."""
     return (
         isinstance(x.array, np.ndarray)
         and not runs_on_device(x.array)

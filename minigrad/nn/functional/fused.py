@@ -100,8 +100,8 @@ def _gradients(ctx: Any, found: dict[str, Any]) -> tuple[Any, ...]:
 def _way_on_cpu(x: Any, weight: Any, options: BlockOptions) -> tuple[Any, Any]:
     """Which of two kernels convolves, and its plan."""
     geometry = (x.shape[1:], weight.shape, options.stride, options.padding)
-    if rows.suits(weight.shape, len(x)) and not options.pooled and not options.alone:
-        return row_block, rows.make_plan(*geometry, x.itemsize, len(x))
+    if rows.suits(weight.shape, len(x)) and not options.pooled:
+        return row_block, rows.make_plan(*geometry, x.itemsize, len(x), options.alone)
     return block, conv.make_plan(*geometry, options.pooled, x.itemsize, len(x))
 
 
