@@ -78,7 +78,9 @@ class Plan:
     P: int
     Q: int
     windows: Windows
-    channels_first: bool  # whether results shall lie in the order C H W N, for operations of their own that follow
+    channels_first: (
+        bool  # whether results shall lie in the order C H W N, for operations of their own that follow
+    )
     bands: tuple[slice, ...]  # of the rows of z
     back_bands: tuple[slice, ...]  # of the rows of x, counted in strides
 
@@ -130,13 +132,13 @@ def weight_of(matrix: np.ndarray, w_shape: Shape) -> np.ndarray:
 
 
 def convolve(x: np.ndarray, matrix: np.ndarray, windows: Windows, first: int, z: np.ndarray) -> None:
-    """Writes rows of a convolution, from `first` on, into z (R, Q, O, N), for x (H, W, C, N), matrix (O, L K C)."""
+    """Writes the rows of a convolution from `first` on into z (R, Q, O, N), for x (H, W, C, N), matrix (O, L K C)."""
     R, Q, O, N = z.shape
     for examples in shards(N, EXAMPLES):
         side = _side_by_side(x[..., examples], first, R, Q, windows)
-        for inner, some in _products(O, side, windows):
-            target = z[..., examples][..., some]
-            seen = _seen(side, Q, windows, inner, some)
+        for inner, some, count in _products(O, side, windows):
+            seen = _seen(side, Q, windows, inner, some, count)  # (count, R, Q, inner, n)
+            target = z[..., examples][..., some].reshape(R, Q, O, count, -1).transpose(3, 0, 1, 2, 4)
             if inner.start == 0:
                 np.matmul(matrix[:, inner], seen, out=target)
             else:
@@ -144,22 +146,24 @@ def convolve(x: np.ndarray, matrix: np.ndarray, windows: Windows, first: int, z:
 
 
 def weight_gradient(x: np.ndarray, gz: np.ndarray, windows: Windows, first: int) -> np.ndarray:
-    """What the rows gz (R, Q, O, N), from `first` on, give to the gradient of W, as a matrix (L K C, O)."""
+    """What the rows gz (R, Q, O, N) from `first` on give to the gradient of W, as a matrix (L K C, O)."""
     R, Q, O, N = gz.shape
     total = np.zeros((windows.L * windows.K * x.shape[2], O), gz.dtype)
     for examples in shards(N, EXAMPLES):
         side = _side_by_side(x[..., examples], first, R, Q, windows)
         last = empty((R, Q, side.shape[4], O), gz.dtype)  # channels last: BLAS is faster with this order
-        if gz.strides[2] > gz.strides[1]:  # channels far apart in memory would share their places in the cache
+        if (
+            gz.strides[2] > gz.strides[1]
+        ):  # channels far apart in memory would share their places in the cache
             for o in range(O):
                 last[..., o] = gz[:, :, o, examples]
         else:
             last[...] = gz[..., examples].swapaxes(2, 3)
-        for inner, some in _products(O, side, windows):
-            seen = _seen(side, Q, windows, inner, some)
-            found = empty((*seen.shape[:3], O), gz.dtype)
-            np.matmul(seen, last[:, :, some], out=found)  # (inner, n) @ (n, O) for each output
-            total[inner] += found.sum(axis=(0, 1))
+        for inner, some, count in _products(O, side, windows):
+            seen = _seen(side, Q, windows, inner, some, count)  # (count, R, Q, inner, n)
+            gz_seen = last[:, :, some].reshape(R, Q, count, -1, O).transpose(2, 0, 1, 3, 4)
+            found = np.matmul(seen, gz_seen, out=empty((*seen.shape[:4], O), gz.dtype))
+            total[inner] += found.sum(axis=(0, 1, 2))
     return total
 
 
@@ -187,31 +191,39 @@ def _side_by_side(x: np.ndarray, first: int, R: int, Q: int, windows: Windows) -
     return side
 
 
-def _products(O: int, side: np.ndarray, windows: Windows) -> Iterator[tuple[slice, slice]]:
+def _products(O: int, side: np.ndarray, windows: Windows) -> Iterator[tuple[slice, slice, int]]:
     """The product of an output in parts that are small in OpenBLAS's sense, if they can be.
 
-    Yields (rows of the window, examples) of each part. Where a window is cut, it is cut into its L columns.
+    Yields (rows of the window, examples, count): for these examples, in `count` parts of one size, there is a
+    product each. Where a window is cut, it is cut into its L columns.
     """
     n, column = side.shape[4], side.shape[2] * side.shape[3]
-    for count in (1, windows.L):
-        rows = windows.L // count * column
+    for pieces in (1, windows.L):
+        rows = windows.L // pieces * column
         most = SMALL_PRODUCT // (O * rows)
         if most >= min(n, COLUMNS_LEAST):
             size = n if n <= most else 1 << most.bit_length() - 1  # a power of two
             break
     else:
         rows, size = windows.L * column, n
+    whole = n // size
     for start in range(0, windows.L * column, rows):
-        for some in shards(n, size):
-            yield slice(start, start + rows), some
+        inner = slice(start, start + rows)
+        yield inner, slice(0, whole * size), whole
+        if whole * size < n:
+            yield inner, slice(whole * size, n), 1
 
 
-def _seen(side: np.ndarray, Q: int, windows: Windows, inner: slice, some: slice) -> np.ndarray:
-    """What the products see: the rows `inner` of each window, the examples `some`; a view (R, Q, rows, examples)."""
+def _seen(side: np.ndarray, Q: int, windows: Windows, inner: slice, some: slice, count: int) -> np.ndarray:
+    """What the products see: the rows `inner` of each window, and the examples `some` in `count` parts.
+
+    A view (count, R, Q, rows, examples of a part).
+    """
     band, column, _, row, item = side.strides
-    shape = (side.shape[0], Q, inner.stop - inner.start, some.stop - some.start)
-    start = inner.start * row + some.start * item
-    return np.ndarray(shape, side.dtype, side, start, (band, windows.stride[1] * column, row, item))
+    size = (some.stop - some.start) // count
+    shape = (count, side.shape[0], Q, inner.stop - inner.start, size)
+    strides = (size * item, band, windows.stride[1] * column, row, item)
+    return np.ndarray(shape, side.dtype, side, inner.start * row + some.start * item, strides)
 
 
 @dataclass(frozen=True)
