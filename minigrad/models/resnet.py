@@ -9,7 +9,7 @@ only what it adds to its input:
     y = relu(x + BN(conv(relu(BN(conv(x))))))
 
 Where a block halves the picture, x is brought to the new shape by a 1 x 1 convolution, the paper's option B.
-What follows one after the other stands in a Sequential, where `minigrad.compile` finds it. The data sets of the
+Layers that follow each other stand in a Sequential, so that `minigrad.compile` can fuse them. The data sets of the
 trainer are 28 x 28 and grey, so this network is built by hand: `models.resnet8()`.
 """
 

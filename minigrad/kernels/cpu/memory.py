@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["empty", "run_of"]
+__all__ = ["empty", "run_dtype"]
 
 SHELF_LIMIT = 64  # arrays kept for each size
 SIZES = 64  # sizes that have a shelf; without a limit, batches of many different sizes would fill the memory
@@ -66,6 +66,6 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 @cache
-def run_of(count: int, itemsize: int) -> np.dtype:
-    """A dtype of `count` neighbouring numbers, so that NumPy copies them as one item: twice as fast for 32."""
+def run_dtype(count: int, itemsize: int) -> np.dtype:
+    """Neighbouring numbers as one item, which NumPy copies in one go: with 32 numbers that is twice as fast."""
     return np.dtype((np.void, count * itemsize))

@@ -1,15 +1,21 @@
 """Convolution, batch norm and activation as one operation, for layers with many channels.
 
-    y = act(gamma (conv(x) - mean) / sqrt(var + eps) + beta)
+    y = act(gamma (conv(x) - mean) / sqrt(var + eps) + beta)      or, without batch norm, y = act(conv(x) + bias)
 
-The formulas are those of `block.py`; there is no pooling here. The convolution is that of `rows.py`, so arrays lie in
-the memory order H W C N, and the work is shared out in bands of rows. Batch norm and activation find a band of z
-still in the cache.
+The formulas are those of `block.py`; there is no pooling here. The convolution is that of `rows.py`: arrays lie in
+the memory order H W C N, and the work is shared out in bands of rows. The sums of a band, and without batch norm its
+activation, are taken while the band is still in the cache.
 
-With z = conv(x) and t = gy act'(y), both of a channel, backward is
+Backward, for one channel, with z = conv(x), xhat = (z - mean) / sqrt(var + eps), and t = gy act'(y), where act' is
+written as a function of the result:
 
-    gz = k t + a z + c      k = gamma / sqrt(var + eps),  a = -k ggamma / (M sqrt(var + eps)),
-                            c = -k gbeta / M - a mean
+    gbeta = sum t,  ggamma = sum t xhat      over the M = N P Q values of the channel
+    gz = factor t + slope (z - mean) - factor gbeta / M
+
+    factor = gamma / sqrt(var + eps),  slope = -factor ggamma / (M sqrt(var + eps))
+
+Where a band's mean is far from 0, it is taken away from the band before anything else is done (`row_moments`): z is
+then stored less that, and z - mean is z - level, with the level that is left to be subtracted.
 
 A row of gx is made of several rows of gz, so all of gz must be there before gx can begin.
 """
@@ -26,9 +32,9 @@ from minigrad.kernels.cpu.block import Normalisation
 from minigrad.kernels.cpu.memory import empty
 from minigrad.kernels.cpu.rows import (
     Plan,
+    back_convolutions,
     convolve,
     matrix_of,
-    turned,
     weight_gradient,
     weight_of,
     x_gradient,
@@ -48,13 +54,13 @@ class Saved:
     activation: str
     weight: np.ndarray
     x: np.ndarray  # (H, W, C, N)
-    y: np.ndarray | None  # (P, Q, O, N); None without activation
+    y: np.ndarray | None  # (P, Q, O, N), the very memory of the result; None without activation
     biased: bool
     # With batch norm:
-    z: np.ndarray | None = None  # (P, Q, O, N)
+    z: np.ndarray | None = None  # (P, Q, O, N), conv(x) less what row_moments has taken away from each band
+    level: list[np.ndarray] = field(default_factory=list)  # (O,), the mean less the same
     gamma: np.ndarray | None = None  # (O,)
-    inv_std: np.ndarray | None = None  # (O,)
-    level: list[np.ndarray] = field(default_factory=list)  # (O,): the mean, less what z has already lost
+    inv_std: np.ndarray | None = None  # (O,), 1 / sqrt(var + eps)
     M: int = 0
 
 
@@ -69,7 +75,7 @@ def forward(
 ) -> tuple[np.ndarray, Saved | None, np.ndarray | None, np.ndarray | None]:
     """x (N, C, H, W) -> y (N, O, P, Q), what backward needs (if `keep`), and the batch's mean and var (O,)."""
     xt = _rows_first(x)
-    y = _empty((plan.P, plan.Q, len(weight), len(x)), x.dtype, plan)
+    y = _result((plan.P, plan.Q, len(weight), len(x)), x.dtype, plan)
     saved = Saved(plan, activation, weight, xt, None if activation == "identity" else y, bias is not None)
     mean = var = None
     if norm is None:
@@ -82,8 +88,8 @@ def forward(
     return y.transpose(3, 2, 0, 1), saved if keep else None, mean, var
 
 
-def _empty(shape: Shape, dtype: Any, plan: Plan) -> np.ndarray:
-    """A result (H, W, C, N) in the order of memory that the plan asks for."""
+def _result(shape: Shape, dtype: Any, plan: Plan) -> np.ndarray:
+    """Memory for a result (H, W, C, N), in the order that the plan asks for."""
     if not plan.channels_first:
         return empty(shape, dtype)
     H, W, C, N = shape
@@ -91,18 +97,18 @@ def _empty(shape: Shape, dtype: Any, plan: Plan) -> np.ndarray:
 
 
 def _rows_first(a: np.ndarray) -> np.ndarray:
-    """a (N, C, H, W) -> (H, W, C, N), a view if the batch is last in memory, in whatever order the others are."""
+    """a (N, C, H, W) -> (H, W, C, N), a view if the batch is last in memory. The other axes may lie in any order."""
     a = a.transpose(2, 3, 1, 0)
     return a if a.strides[-1] == a.itemsize else np.ascontiguousarray(a)
 
 
 def _forward(saved: Saved, bias: np.ndarray | None, y: np.ndarray) -> None:
-    """Without batch norm a band is done at once. Writes y (P, Q, O, N)."""
+    """Without batch norm a band is done in one go. Writes y (P, Q, O, N)."""
     matrix = matrix_of(saved.weight)
     shift = None if bias is None else bias[:, None]
 
-    def of_band(k: int) -> None:
-        band = saved.plan.bands[k]
+    def of_band(i: int) -> None:
+        band = saved.plan.bands[i]
         convolve(saved.x, matrix, saved.plan.windows, band.start, y[band])
         if shift is not None or saved.activation != "identity":
             activate(saved.activation, y[band], shift=shift)
@@ -113,30 +119,33 @@ def _forward(saved: Saved, bias: np.ndarray | None, y: np.ndarray) -> None:
 def _forward_through_norm(saved: Saved, norm: Normalisation, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """With batch norm all bands are needed for mean and var, which are returned. Writes y, and into `saved`."""
     matrix, plan = matrix_of(saved.weight), saved.plan
+    assert not plan.channels_first  # `_flat` would be a copy
     z = saved.z = empty(y.shape, y.dtype)
 
-    def start(k: int) -> tuple[Moments, np.ndarray | None]:
-        band = plan.bands[k]
+    def start(i: int) -> tuple[Moments, np.ndarray | None]:
+        """Writes a band of z; returns its moments, and what was taken away from it."""
+        band = plan.bands[i]
         convolve(saved.x, matrix, plan.windows, band.start, z[band])
         return row_moments(_by_channel(z[band]))
 
-    begun = run_shards(start, len(plan.bands))
-    moments = merge([one for one, _ in begun])
+    found = run_shards(start, len(plan.bands))
+    moments = merge([of_band for of_band, _ in found])
+    mean = moments.mean
+    saved.level = [mean if taken is None else mean - taken for _, taken in found]
     saved.M = moments.count
     saved.gamma = norm.gamma
-    saved.level = [moments.mean if lost is None else moments.mean - lost for _, lost in begun]
     saved.inv_std = 1 / np.sqrt(moments.var + norm.eps)
     scale = saved.inv_std if norm.gamma is None else saved.inv_std * norm.gamma
     beta = 0 if norm.beta is None else norm.beta
-    scale_for_all = _for_all(scale, y)
+    scales = _for_each_number(scale, y)
 
-    def finish(k: int) -> None:
-        band = plan.bands[k]
-        shift = _for_all(beta - saved.level[k] * scale, y)
-        activate(saved.activation, _flat(z[band]), scale_for_all, shift, _flat(y[band]))
+    def finish(i: int) -> None:
+        band = plan.bands[i]
+        shifts = _for_each_number(beta - saved.level[i] * scale, y)
+        activate(saved.activation, _flat(z[band]), scales, shifts, _flat(y[band]))
 
     run_shards(finish, len(plan.bands), y.nbytes)
-    return moments.mean, moments.var
+    return mean, moments.var
 
 
 def backward(saved: Saved, gy: np.ndarray, need_x: bool) -> dict[str, Any]:
@@ -148,18 +157,18 @@ def backward(saved: Saved, gy: np.ndarray, need_x: bool) -> dict[str, Any]:
 
 
 def _backward(saved: Saved, gyt: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-    """(gz (P, Q, O, N), gradients of weight and bias), without batch norm."""
+    """(gz (P, Q, O, N), gradients of weight and bias), without batch norm: gz is t."""
     plan = saved.plan
     gz = gyt if saved.y is None else empty(gyt.shape, gyt.dtype)
 
-    def of_band(k: int) -> tuple[np.ndarray, np.ndarray]:
-        band = plan.bands[k]
+    def of_band(i: int) -> tuple[np.ndarray, np.ndarray]:
+        band = plan.bands[i]
         t = _before_activation(saved, gyt, band, gz)
-        gbias = row_sums(_by_channel(t)) if saved.biased else np.zeros(0)
+        gbias = row_sums(_by_channel(t)) if saved.biased else np.zeros(0)  # else nobody asks for it
         return weight_gradient(saved.x, t, plan.windows, band.start), gbias
 
     found = run_shards(of_band, len(plan.bands))
-    gweight, gbias = (add_in_order([one[i] for one in found]) for i in range(2))
+    gweight, gbias = (add_in_order([one[j] for one in found]) for j in range(2))
     return gz, {"weight": weight_of(gweight, saved.weight.shape), "bias": gbias.astype(gyt.dtype)}
 
 
@@ -171,44 +180,41 @@ def _backward_through_norm(saved: Saved, gyt: np.ndarray) -> tuple[np.ndarray, d
     dtype, count = gyt.dtype, len(plan.bands)
     gz = empty(gyt.shape, dtype)
 
-    def start(k: int) -> tuple[np.ndarray, np.ndarray]:
-        """What a band adds to the sums of t and of t (z - mean)."""
-        band = plan.bands[k]
-        rows = _by_channel(_before_activation(saved, gyt, band, gz))
-        total = row_sums(rows)
-        return total, row_products(rows, _by_channel(z[band])) - saved.level[k] * total
+    def start(i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Writes t of a band into gz, if there is an activation; returns its sums of t and of t (z - mean)."""
+        band = plan.bands[i]
+        t = _by_channel(_before_activation(saved, gyt, band, gz))
+        total = row_sums(t)
+        return total, row_products(t, _by_channel(z[band])) - saved.level[i] * total
 
     begun = run_shards(start, count, gyt.nbytes)
-    gbeta, products = (add_in_order([one[i] for one in begun]) for i in range(2))
+    gbeta, products = (add_in_order([one[j] for one in begun]) for j in range(2))
     ggamma = products * inv_std
-    factor = inv_std if saved.gamma is None else inv_std * saved.gamma  # k
-    slope = -factor * ggamma * inv_std / saved.M  # a
-    factor_for_all, slope_for_all = _for_all(factor, gz), _for_all(slope, gz)
+    factor = inv_std if saved.gamma is None else inv_std * saved.gamma
+    slope = -factor * ggamma * inv_std / saved.M
+    factors, slopes = _for_each_number(factor, gz), _for_each_number(slope, gz)
 
-    def finish(k: int) -> np.ndarray:
-        """gz of a band; what it adds to the gradient of W."""
-        band = plan.bands[k]
+    def finish(i: int) -> np.ndarray:
+        """Writes a band of gz; returns what it adds to the gradient of W."""
+        band = plan.bands[i]
         t = (gyt if saved.y is None else gz)[band]
-        one = np.multiply(_flat(t), factor_for_all, out=_flat(gz[band]))
-        through_moments = np.multiply(_flat(z[band]), slope_for_all, out=empty(one.shape, dtype))
-        through_moments += _for_all(-factor * gbeta / saved.M - slope * saved.level[k], gz)
-        one += through_moments
+        through_moments = np.multiply(_flat(z[band]), slopes, out=empty(_flat(z[band]).shape, dtype))
+        through_moments += _for_each_number(-slope * saved.level[i] - factor * gbeta / saved.M, gz)
+        gz_band = np.multiply(_flat(t), factors, out=_flat(gz[band]))
+        gz_band += through_moments
         return weight_gradient(saved.x, gz[band], plan.windows, band.start)
 
     gweight = add_in_order(run_shards(finish, count))
     return gz, {
         "weight": weight_of(gweight, saved.weight.shape),
-        "bias": np.zeros(len(gbeta), dtype),
+        "bias": np.zeros(len(gbeta), dtype),  # batch norm takes the bias away again
         "gamma": ggamma.astype(dtype),
         "beta": gbeta.astype(dtype),
     }
 
 
 def _before_activation(saved: Saved, gyt: np.ndarray, band: slice, memory: np.ndarray) -> np.ndarray:
-    """t (R, Q, O, N) of a band: the gradient, after the activation's derivative, in its place in `memory`.
-
-    Without activation it is gyt itself.
-    """
+    """t (R, Q, O, N) of a band, in its place in `memory`; without activation t is gyt itself."""
     if saved.y is None:
         return gyt[band]
     return scale_by_derivative(saved.activation, saved.y[band], gyt[band], memory[band])
@@ -217,23 +223,23 @@ def _before_activation(saved: Saved, gyt: np.ndarray, band: slice, memory: np.nd
 def _x_gradient(saved: Saved, gz: np.ndarray) -> np.ndarray:
     """gz (P, Q, O, N) -> gx (N, C, H, W)."""
     plan = saved.plan
-    gx = _empty(saved.x.shape, saved.x.dtype, plan)
-    back = turned(saved.weight, plan.windows)
+    gx = _result(saved.x.shape, saved.x.dtype, plan)
+    back = back_convolutions(saved.weight, plan.windows)
     bands = plan.back_bands
-    run_shards(lambda k: x_gradient(gz, back, plan.windows.stride, bands[k], gx), len(bands))
+    run_shards(lambda i: x_gradient(gz, back, plan.windows.stride, bands[i], gx), len(bands))
     return gx.transpose(3, 2, 0, 1)
 
 
 def _by_channel(a: np.ndarray) -> np.ndarray:
-    """(R, Q, O, N) -> (R Q, O, N), for sums of each channel."""
+    """(R, Q, O, N) -> (R Q, O, N), for sums of each channel; a view where a is contiguous."""
     return a.reshape(-1, *a.shape[2:])
 
 
 def _flat(a: np.ndarray) -> np.ndarray:
-    """(R, Q, O, N) -> (R Q, O N), so that an operation has long rows."""
+    """(R, Q, O, N) -> (R Q, O N), so that an operation has long rows; a view where a is contiguous."""
     return a.reshape(a.shape[0] * a.shape[1], -1)
 
 
-def _for_all(values: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """A value for each channel: (O,) -> (O N,), for all examples of `like` (P, Q, O, N), in its precision."""
+def _for_each_number(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Values of the channels (O,) -> (O N,), one for each number in a row of `_flat`, in the dtype of `like`."""
     return np.repeat(values.astype(like.dtype), like.shape[3])

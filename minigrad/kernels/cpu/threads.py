@@ -1,7 +1,7 @@
 """Work in shards, by a few threads.
 
-A shard is a fixed piece of the batch. How many shards there are depends on the batch alone, each shard is
-computed in the same way by whichever thread takes it, and partial sums are added in the order of the
+A shard is a fixed piece of the batch, or of the rows of its pictures. How many there are depends on shapes alone,
+each is computed in the same way by whichever thread takes it, and partial sums are added in the order of the
 shards. So the result has the same bits for every number of threads.
 
 NumPy releases Python's global lock inside large operations, which is what lets the threads overlap. BLAS has
@@ -118,7 +118,7 @@ def get_num_threads() -> int:
 
 
 def shards(N: int, size: int) -> list[slice]:
-    """The batch 0 .. N-1 in pieces of `size`; the last one may be shorter.
+    """0 .. N-1 in pieces of `size`; the last one may be shorter.
 
     >>> shards(70, 32)
     [slice(0, 32, None), slice(32, 64, None), slice(64, 70, None)]
@@ -135,10 +135,10 @@ def _blas_libraries() -> list[Any]:
 
 
 class OneBlasThread:
-    """Holds BLAS to one thread in a block.
+    """Holds BLAS to one thread inside a `with`.
 
-    It does what `threadpoolctl.threadpool_limits` does, and asks each library for its number of threads and for
-    nothing else: 2 microseconds in place of 8, twenty times a step.
+    As `threadpoolctl.threadpool_limits` does, but it asks the libraries for their numbers of threads and for nothing
+    else. That takes 2 microseconds and not 8, and a training step does it about twenty times.
     """
 
     def __enter__(self) -> None:

@@ -12,8 +12,8 @@ out in the memory order C H W N, which users do not see. With groups, each group
 of its own. Letters: docs/notation.md. The layer is in `nn/conv.py`.
 
 This is the form to read, and it does everything everywhere. For the common case on the CPU (no dilation, no
-groups) `conv2d` takes the same arithmetic from `kernels/cpu/conv.py`, which copies fewer windows, or with many
-channels from `kernels/cpu/rows.py`.
+groups) `conv2d` takes the same arithmetic from `kernels/cpu/conv.py`, which copies less, and with many channels and
+many pictures from `kernels/cpu/rows.py`.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Conv2d(Function):
 
 
 class Conv2dKernel(ConvBlock):
-    """The same without dilation and groups, on the CPU, by kernels/cpu/conv.py or rows.py: half the time."""
+    """The same without dilation and groups, on the CPU, by the kernels: in half of Conv2d's time or less."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, stride, padding):  # type: ignore[override]
@@ -230,7 +230,7 @@ def conv2d(
 
 
 def _has_a_kernel(x: Tensor, dilation: Pair, groups: int) -> bool:
-    """Whether the kernels for the CPU can do it, which give what Conv2d gives in half the time."""
+    """Whether the CPU kernels can do it. Their results are Conv2d's, to float precision."""
     return (
         isinstance(x.array, np.ndarray)
         and not runs_on_device(x.array)

@@ -35,7 +35,8 @@ class BlockOptions:
         eps: of batch norm; None for a block without it.
         pooled: whether a 2x2 max pooling with stride 2 follows.
         stride, padding: of the convolution.
-        alone: whether the convolution is followed by operations of their own, which want channels first in memory.
+        alone: whether the convolution is a layer of its own, not part of a fused run. Then the result lies in memory
+            in the order C H W N, which the operations that follow read fastest.
     """
 
     activation: str
@@ -98,7 +99,7 @@ def _gradients(ctx: Any, found: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _way_on_cpu(x: Any, weight: Any, options: BlockOptions) -> tuple[Any, Any]:
-    """Which of two kernels convolves, and its plan."""
+    """The module that does a block, `row_block` or `block`, and its plan."""
     geometry = (x.shape[1:], weight.shape, options.stride, options.padding)
     if rows.suits(weight.shape, len(x)) and not options.pooled:
         return row_block, rows.make_plan(*geometry, x.itemsize, len(x), options.alone)
@@ -121,8 +122,10 @@ class ConvBlock(Function):
         norm = options.normalisation(gamma, beta)
         keep = any(ctx.needs_input_grad)
         y, ctx.saved, mean, var = ctx.kernel.forward(x, weight, bias, norm, options.activation, plan, keep)
-        needs_y = ctx.kernel is row_block and options.activation != "identity"
-        ctx.save_for_backward(x, weight, gamma, y if needs_y else None)  # so that a write to one is noticed
+        reads_y = (
+            ctx.kernel is row_block and options.activation != "identity"
+        )  # block keeps a copy of its own
+        ctx.save_for_backward(x, weight, gamma, y if reads_y else None)  # so that a write to one is noticed
         return _results(ctx, y, mean, var)
 
     @staticmethod
