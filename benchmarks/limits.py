@@ -2,9 +2,10 @@
 
     python -m benchmarks.limits
 
-Prints how fast matrix products of the network's shapes are by their length, what a copy between them costs, how
-NumPy's operations share two cores by their size, and what it costs to hand work to another thread. Nothing else
-should run. `docs/benchmarks/cpu.md` says what follows from it.
+Prints how fast matrix products of the network's shapes are by their length, what a copy between them costs, which
+of the two ways to convolve is faster by channels and batch size, how NumPy's operations share two cores by their
+size, and what it costs to hand work to another thread. Nothing else should run. `docs/benchmarks/cpu.md` says what
+follows from it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import minigrad as mg
+from minigrad.backend.memory import keep_freed_memory
+from minigrad.kernels.cpu import block, conv, row_block, rows
 from minigrad.kernels.cpu.threads import run_shards
 
 FLOPS = 6e7  # of one measurement of a product, about
@@ -73,14 +76,64 @@ def products() -> None:
         "GFLOP/s of products by their length, one thread; BLAS's method for small ones ends at M N K = 10^6"
     )
     print(f"{'':40}" + "".join(f"{n:>6}" for n in LENGTHS))
-    for name, (rows, inner) in FORWARD.items():
-        line = "".join(f"{rate(random(rows, inner), random(inner, n)):6.0f}" for n in LENGTHS)
-        print(f"{f'{name} ({rows} x {inner})':40}{line}")
-    for name, (rows, columns) in WEIGHTS.items():
-        line = "".join(f"{rate(random(rows, n), random(columns, n).T):6.0f}" for n in LENGTHS)
-        print(f"{f'{name} ({rows} x {columns})':40}{line}")
-        line = "".join(f"{rate(random(rows, n), random(n, columns)):6.0f}" for n in LENGTHS)
+    for name, (height, inner) in FORWARD.items():
+        line = "".join(f"{rate(random(height, inner), random(inner, n)):6.0f}" for n in LENGTHS)
+        print(f"{f'{name} ({height} x {inner})':40}{line}")
+    for name, (height, columns) in WEIGHTS.items():
+        line = "".join(f"{rate(random(height, n), random(columns, n).T):6.0f}" for n in LENGTHS)
+        print(f"{f'{name} ({height} x {columns})':40}{line}")
+        line = "".join(f"{rate(random(height, n), random(n, columns)):6.0f}" for n in LENGTHS)
         print(f"{'  the same, with gz copied first':40}{line}")
+
+
+# Channels in and out, size of the picture, size of the kernel, stride, padding
+CONVOLUTIONS = [
+    (1, 16, 28, 3, 1, 1),
+    (3, 16, 32, 3, 1, 1),
+    (3, 32, 32, 5, 1, 2),
+    (6, 16, 12, 5, 1, 0),
+    (8, 8, 16, 3, 1, 1),
+    (8, 16, 16, 3, 1, 1),
+    (16, 8, 16, 3, 1, 1),
+    (16, 16, 32, 3, 1, 1),
+    (64, 64, 8, 3, 1, 1),
+    (128, 128, 4, 3, 1, 1),
+    (16, 32, 32, 3, 2, 1),
+    (16, 32, 32, 1, 2, 0),
+]
+BATCHES = (16, 32, 64, 128, 256)
+
+
+def convolutions() -> None:
+    """Strips (kernels/cpu/conv.py) against rows (kernels/cpu/rows.py): forward and backward with batch norm."""
+    keep_freed_memory()
+    print("\nConvolution, batch norm and ReLU, one thread: time by strips over time by rows, by batch size")
+    print(f"{'':40}" + "".join(f"{N:>6}" for N in BATCHES))
+    for C, O, H, K, stride, padding in CONVOLUTIONS:
+        line = "".join(f"{_ratio(C, O, H, K, stride, padding, N):6.2f}" for N in BATCHES)
+        print(f"{f'{C} -> {O}, {H} x {H}, kernel {K}, stride {stride}':40}{line}")
+
+
+def _ratio(C: int, O: int, H: int, K: int, stride: int, padding: int, N: int) -> float:
+    geometry = ((C, H, H), (O, C, K, K), (stride, stride), (padding, padding))
+    weight, gamma = random(O, C, K, K), np.ones(O, np.float32)
+    norm = block.Normalisation(gamma, gamma, 1e-5)
+    ways: list[tuple[Any, Any, tuple[int, ...]]] = [  # each with the order of memory that it makes itself
+        (block, conv.make_plan(*geometry, False, 4, N), (1, 2, 3, 0)),
+        (row_block, rows.make_plan(*geometry, 4, N), (2, 3, 1, 0)),
+    ]
+    took: list[list[float]] = [[], []]
+    for turn in range(9):
+        for (kernel, plan, order), times in zip(ways, took, strict=True):
+            back = np.argsort(order)
+            x = random(*np.take((N, C, H, H), order)).transpose(back)
+            gy = random(*np.take((N, O, plan.P, plan.Q), order)).transpose(back)
+            start = time.perf_counter()
+            _, saved, _, _ = kernel.forward(x, weight, None, norm, "relu", plan, True)
+            kernel.backward(saved, gy, C > 3)  # pictures with up to three channels are the first layer's
+            if turn > 1:
+                times.append(time.perf_counter() - start)
+    return statistics.median(strips / by_rows for strips, by_rows in zip(*took, strict=True))
 
 
 def times_asleep() -> float:
@@ -149,5 +202,6 @@ def handing_over() -> None:
 if __name__ == "__main__":
     with threadpool_limits(1):
         products()
+        convolutions()
         sharing()
         handing_over()
