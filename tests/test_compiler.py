@@ -197,6 +197,7 @@ def test_repr_shows_what_was_fused():
         ")"
     )
     assert "(0-3): fused Conv2d + BatchNorm2d + Sigmoid + MaxPool2d\n" in repr(mg.compile(small()))
+    assert repr(mg.compile(nn.Sequential())) == "Sequential()"
 
 
 def test_repr_of_a_layer_that_is_used_twice():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import nn
 from minigrad.errors import GradientError
-from minigrad.kernels.cpu import rows
+from minigrad.kernels.cpu import row_block, rows
 from minigrad.kernels.cpu.rows import (
     Windows,
     back_convolutions,
@@ -47,7 +47,7 @@ def convolutions(draw: Any) -> tuple[np.ndarray, np.ndarray, Windows]:
     """x (H, W, C, N), W (O, C, K, L), and windows of which some lie on the padding."""
     kernel, stride, padding = (
         draw(st.tuples(st.integers(low, high), st.integers(low, high)))
-        for low, high in ((1, 4), (1, 3), (0, 3))
+        for low, high in ((1, 4), (1, 6), (0, 3))
     )
     H, W = (max(1, k - 2 * p) + draw(st.integers(0, 4)) for k, p in zip(kernel, padding, strict=True))
     C, O, N = draw(st.integers(1, 3)), draw(st.integers(1, 4)), draw(st.integers(1, 5))
@@ -155,18 +155,21 @@ def test_little_work_stays_in_one_band():
 
 
 @pytest.mark.parametrize(
-    ("w_shape", "N", "suited"),
+    ("w_shape", "H", "N", "suited"),
     [
-        ((16, 3, 3, 3), 64, True),
-        ((16, 3, 3, 3), 63, False),
-        ((15, 16, 3, 3), 256, False),
-        ((16, 2, 5, 5), 256, False),
-        ((64, 64, 1, 1), 1024, True),
+        ((16, 3, 3, 3), 9, 64, True),
+        ((16, 3, 3, 3), 9, 63, False),
+        ((15, 16, 3, 3), 9, 256, False),
+        ((16, 2, 3, 3), 9, 256, False),
+        ((16, 3, 5, 5), 9, 256, False),
+        ((16, 8, 5, 5), 9, 256, True),
+        ((64, 64, 1, 1), 5, 1024, True),
+        ((64, 64, 1, 1), 4, 1024, False),
     ],
 )
-def test_what_it_is_for(w_shape, N, suited):
-    """Many channels and many pictures; both ways give the same, so only this shows which one was taken."""
-    assert suits(w_shape, N) == suited
+def test_what_it_is_for(w_shape, H, N, suited):
+    """Many channels, pictures and rows; both ways give the same, so only this shows which one was taken."""
+    assert suits((w_shape[1], H, 9), w_shape, (2, 1), (1, 1), N) == suited
 
 
 def made_in_rows(net: nn.Module, x: np.ndarray) -> bool:
@@ -181,6 +184,7 @@ def test_where_it_is_used():
     net = block(3, 16, 3, pool=False).to(np.float32)
     assert made_in_rows(mg.compile(net), x)
     assert not made_in_rows(net, x)
+    assert not made_in_rows(mg.compile(net), x[:, :, :5])  # three rows of outputs
     assert not made_in_rows(mg.compile(net), x[:63])
     assert not made_in_rows(mg.compile(nn.Sequential(net[0])), x)
     assert not made_in_rows(mg.compile(block(3, 16, 3, pool=True).to(np.float32)), x)
@@ -215,6 +219,41 @@ def test_bands_far_from_each_other(level, monkeypatch):
     x = pictures((6, 2, 9, 9))
     x[:, :, 5:] += level
     compare(block(2, 3, 3, pool=False), x)
+
+
+@pytest.mark.parametrize("order", ["rows first", "channels first"])
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+def test_memory(activation, order):
+    """Nothing is kept or copied without need, and results lie in the order asked for."""
+    x = np.ascontiguousarray(pictures((2, 3, 4, 5)).transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
+    weight = np.ones((4, 3, 3, 3))
+    plan = make_plan(x.shape[1:], weight.shape, (1, 1), (1, 1), 8, 2, order == "channels first")
+    y, saved, _, _ = row_block.forward(x, weight, None, None, activation, plan, True)
+    assert np.shares_memory(saved.x, x)
+    assert (saved.y is None) == (activation == "identity")
+    gx = row_block.backward(saved, y, True)["x"]
+    for result in (y, gx):
+        axes = (1, 2, 3, 0) if order == "channels first" else (2, 3, 1, 0)
+        assert result.transpose(axes).flags.c_contiguous
+
+
+@pytest.mark.usefixtures("always")
+def test_a_gradient_of_x_that_nobody_needs_is_not_computed(monkeypatch):
+    net = mg.compile(block(2, 3, 3, pool=False))
+    monkeypatch.setattr(row_block, "x_gradient", lambda *_: 1 / 0)
+    net(mg.Tensor(pictures((4, 2, 6, 6)))).sum().backward()
+    assert net[0].weight.grad is not None
+    with pytest.raises(ZeroDivisionError):
+        net(mg.Tensor(pictures((4, 2, 6, 6)), requires_grad=True)).sum().backward()
+
+
+@pytest.mark.parametrize("norm", ["affine", None])
+def test_a_large_batch(norm):
+    """Several bands, batches of more than EXAMPLES_AT_ONCE, products in several parts: nothing here is patched."""
+    x = pictures((300, 32, 8, 8), np.float32, on_grid=False)
+    plan = make_plan((32, 8, 8), (64, 32, 3, 3), (1, 1), (1, 1), 4, 300)
+    assert len(plan.bands) > 2
+    compare(block(32, 64, 3, norm, "tanh", pool=False, on_grid=False, padding=1), x)
 
 
 @pytest.mark.parametrize("norm", ["affine", None])

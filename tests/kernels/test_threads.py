@@ -198,14 +198,35 @@ def test_a_thread_that_cannot_start_is_an_error_once(monkeypatch):
 
 
 def test_blas_has_one_thread_in_shards_and_gets_its_own_back():
-    before = blas_threads()
-    with threads(2):
+    blas_threads()
+    with pytest.importorskip("threadpoolctl").threadpool_limits(2), threads(2):
+        before = blas_threads()
+        assert 2 in before
         inside = run_shards(lambda k: blas_threads(), 2)
         assert all(set(found) == {1} for found in inside)
         assert blas_threads() == before
         with pytest.raises(ZeroDivisionError):
             run_shards(lambda k: 1 // 0, 2)
-    assert blas_threads() == before
+        assert blas_threads() == before
+
+
+def test_blas_has_one_thread_whichever_thread_of_the_program_asks():
+    """One after the other, while the first is still there."""
+    blas_threads()
+    code = """if True:
+        from concurrent.futures import ThreadPoolExecutor
+        from tests.kernels.test_threads import blas_threads, run_shards
+
+        def seen():
+            return [run_shards(lambda k: blas_threads(), 2)[1], blas_threads()]
+
+        with ThreadPoolExecutor(1) as other:
+            for found in (seen(), other.submit(seen).result(), seen(), other.submit(seen).result()):
+                assert set(found[0]) == {1}, found
+                assert 2 in found[1], found
+    """
+    env = os.environ | {f"{name}_NUM_THREADS": "2" for name in ("OPENBLAS", "MKL", "OMP", "BLIS")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
 
 
 def test_the_default_is_the_number_of_usable_cores():

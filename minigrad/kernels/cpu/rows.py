@@ -15,7 +15,8 @@ But there each number is copied L / S times, in runs of one group of examples, a
 order. Here it is copied K / S times, in runs of C N numbers where x lies in the order H W C N, and the results lie
 where they belong.
 
-The gradient of x is a convolution again, of gz: see `back_convolutions`.
+The gradient of x is a convolution again, of gz: see `back_convolutions`. (Of gz with its padding: an infinite weight,
+times 0 on the padding, makes NaN of inputs near the border.)
 
 Words: a *band* is some rows of the output that are worked on at once, by one thread; the *places* of a window are
 its L K C numbers, in this order.
@@ -53,6 +54,7 @@ CHANNELS_IN = 8  # rows of the product for gx; fewer are slow
 CHANNELS_IN_SMALL_KERNEL = 3  # enough for a small kernel, where the product for gx is short
 SMALL_KERNEL = 9  # K L of a small kernel, at most
 EXAMPLES_LEAST = 64  # columns of the products; fewer are slow
+ROWS_LEAST = 4  # of the output, and so bands, at most; with fewer there is nothing to share
 
 EXAMPLES_AT_ONCE = 256  # of a larger batch, so that `side` stays in the cache
 BAND_BYTES = 1 << 20  # of `side` for a band, about
@@ -87,11 +89,12 @@ class Plan:
     back_bands: tuple[slice, ...]
 
 
-def suits(w_shape: Shape, N: int) -> bool:
-    """Whether this is faster than `conv.py`, for N pictures and a weight (O, C, K, L)."""
+def suits(picture: Shape, w_shape: Shape, stride: Pair, padding: Pair, N: int) -> bool:
+    """Whether this is faster than `conv.py`, for N pictures (C, H, W) and a weight (O, C, K, L)."""
     O, C, K, L = w_shape
     least = CHANNELS_IN_SMALL_KERNEL if K * L <= SMALL_KERNEL else CHANNELS_IN
-    return O >= CHANNELS_OUT and C >= least and N >= EXAMPLES_LEAST
+    rows = output_size(picture[1], K, stride[0], padding[0])
+    return O >= CHANNELS_OUT and C >= least and N >= EXAMPLES_LEAST and rows >= ROWS_LEAST
 
 
 @cache
@@ -116,7 +119,7 @@ def make_plan(
 
 
 def _bands(rows: int, bytes_each: int) -> tuple[slice, ...]:
-    """Rows in bands of about BAND_BYTES, whatever the number of threads: so the bits do not depend on it.
+    """Rows in bands of about BAND_BYTES, but at least a row; the same for any number of threads, so the bits are, too.
 
     Where the number of rows allows it, two threads get the same number of bands.
     """
@@ -194,7 +197,7 @@ def _side_by_side(x: np.ndarray, first: int, R: int, Q: int, windows: Windows) -
 
     # The columns begin .. end of side lie in x, the others on the padding
     begin = min(max(left, 0), width)
-    end = max(begin, min(W + left, width))
+    end = min(W + left, width)
     side[:, :begin] = 0
     side[:, end:] = 0
     for r in range(R):

@@ -101,7 +101,7 @@ def _gradients(ctx: Any, found: dict[str, Any]) -> tuple[Any, ...]:
 def _way_on_cpu(x: Any, weight: Any, options: BlockOptions) -> tuple[Any, Any]:
     """The module that does a block, `row_block` or `block`, and its plan."""
     geometry = (x.shape[1:], weight.shape, options.stride, options.padding)
-    if rows.suits(weight.shape, len(x)) and not options.pooled:
+    if not options.pooled and rows.suits(*geometry, len(x)):
         return row_block, rows.make_plan(*geometry, x.itemsize, len(x), options.alone)
     return block, conv.make_plan(*geometry, options.pooled, x.itemsize, len(x))
 
@@ -122,10 +122,9 @@ class ConvBlock(Function):
         norm = options.normalisation(gamma, beta)
         keep = any(ctx.needs_input_grad)
         y, ctx.saved, mean, var = ctx.kernel.forward(x, weight, bias, norm, options.activation, plan, keep)
-        reads_y = (
-            ctx.kernel is row_block and options.activation != "identity"
-        )  # block keeps a copy of its own
-        ctx.save_for_backward(x, weight, gamma, y if reads_y else None)  # so that a write to one is noticed
+        # So that a write to one of them is noticed; block keeps a copy of y
+        reads_y = ctx.kernel is row_block and options.activation != "identity"
+        ctx.save_for_backward(x, weight, gamma, y if reads_y else None)
         return _results(ctx, y, mean, var)
 
     @staticmethod
