@@ -14,7 +14,7 @@ import math
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import Manager
 from typing import Any
@@ -71,19 +71,24 @@ def random(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
+def print_row(name: str, values: Sequence[float], form: str) -> None:
+    """A line of a table, each value in the format `form`."""
+    print(f"{name:40}" + "".join(format(value, form) for value in values))
+
+
 def products() -> None:
     print(
         "GFLOP/s of products by their length, one thread; BLAS's method for small ones ends at M N K = 10^6"
     )
-    print(f"{'':40}" + "".join(f"{n:>6}" for n in LENGTHS))
+    print_row("", LENGTHS, ">6")
     for name, (height, inner) in FORWARD.items():
-        line = "".join(f"{rate(random(height, inner), random(inner, n)):6.0f}" for n in LENGTHS)
-        print(f"{f'{name} ({height} x {inner})':40}{line}")
+        rates = [rate(random(height, inner), random(inner, n)) for n in LENGTHS]
+        print_row(f"{name} ({height} x {inner})", rates, "6.0f")
     for name, (height, columns) in WEIGHTS.items():
-        line = "".join(f"{rate(random(height, n), random(columns, n).T):6.0f}" for n in LENGTHS)
-        print(f"{f'{name} ({height} x {columns})':40}{line}")
-        line = "".join(f"{rate(random(height, n), random(n, columns)):6.0f}" for n in LENGTHS)
-        print(f"{'  the same, with gz copied first':40}{line}")
+        rates = [rate(random(height, n), random(columns, n).T) for n in LENGTHS]
+        print_row(f"{name} ({height} x {columns})", rates, "6.0f")
+        rates = [rate(random(height, n), random(n, columns)) for n in LENGTHS]
+        print_row("  the same, with gz copied first", rates, "6.0f")
 
 
 # Channels in and out, size of the picture, size of the kernel, stride, padding
@@ -108,10 +113,10 @@ def convolutions() -> None:
     """Strips (kernels/cpu/conv.py) against rows (kernels/cpu/rows.py): forward and backward with batch norm."""
     keep_freed_memory()
     print("\nConvolution, batch norm and ReLU, one thread: time by strips over time by rows, by batch size")
-    print(f"{'':40}" + "".join(f"{N:>6}" for N in BATCHES))
+    print_row("", BATCHES, ">6")
     for C, O, H, K, stride, padding in CONVOLUTIONS:
-        line = "".join(f"{_ratio(C, O, H, K, stride, padding, N):6.2f}" for N in BATCHES)
-        print(f"{f'{C} -> {O}, {H} x {H}, kernel {K}, stride {stride}':40}{line}")
+        ratios = [_ratio(C, O, H, K, stride, padding, N) for N in BATCHES]
+        print_row(f"{C} -> {O}, {H} x {H}, kernel {K}, stride {stride}", ratios, "6.2f")
 
 
 def _ratio(C: int, O: int, H: int, K: int, stride: int, padding: int, N: int) -> float:

@@ -188,3 +188,14 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         mg.set_num_threads(before)
+
+
+def same_bits_for_every_number_of_threads(net: nn.Sequential, x: np.ndarray) -> None:
+    """Results, gradients and buffers of the compiled layers do not depend on the number of threads."""
+    found = []
+    for n in (1, 2, 3):
+        with threads(n):
+            found.append(run(mg.compile(copy.deepcopy(net)), x)[0])
+    for name, expected in found[0].items():
+        for other in found[1:]:
+            np.testing.assert_array_equal(other[name], expected, err_msg=name)

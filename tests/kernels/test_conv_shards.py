@@ -1,16 +1,14 @@
 """Blocks of layers with a convolution, on batches that are worked on in several pieces, by several threads."""
 
-import copy
 from typing import Any
 
 import numpy as np
 import pytest
 
-import minigrad as mg
 from minigrad import nn
 from minigrad.kernels.cpu.conv import make_plan, pieces
 from tests.kernels import support
-from tests.kernels.support import block, compare, pictures, run
+from tests.kernels.support import block, compare, pictures
 
 DTYPES = [np.float32, np.float64]
 
@@ -63,10 +61,4 @@ def test_same_bits_for_every_number_of_threads(pool):
     x = pictures((300, 6, 12, 12), np.float32, on_grid=False)
     net = block(6, 16, 5, pool=pool, on_grid=False).to(np.float32)
     assert len(shards(net, x)) > 1
-    found = []
-    for n in (1, 2, 3):
-        with support.threads(n):
-            found.append(run(mg.compile(copy.deepcopy(net)), x)[0])
-    for name, expected in found[0].items():
-        for other in found[1:]:
-            np.testing.assert_array_equal(other[name], expected, err_msg=name)
+    support.same_bits_for_every_number_of_threads(net, x)

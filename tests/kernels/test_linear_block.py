@@ -162,14 +162,8 @@ def test_values_that_are_not_finite(value, norm, activation, dtype):
 
 
 def test_same_bits_for_every_number_of_threads():
-    found = []
-    for n in (1, 2, 3):
-        with support.threads(n):
-            net = block((256, 120)).to(np.float32)
-            found.append(run(mg.compile(net), examples((600, 256), np.float32))[0])
-    for name, expected in found[0].items():
-        for other in found[1:]:
-            np.testing.assert_array_equal(other[name], expected, err_msg=name)
+    net = block((256, 120)).to(np.float32)
+    support.same_bits_for_every_number_of_threads(net, examples((600, 256), np.float32))
 
 
 @few

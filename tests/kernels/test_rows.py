@@ -3,7 +3,6 @@
 The tests of `test_conv_block.py` also run with it.
 """
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from minigrad.kernels.cpu.rows import (
 )
 from tests import oracles
 from tests.kernels import support
-from tests.kernels.support import block, compare, pictures, run, seeds, some
+from tests.kernels.support import block, compare, pictures, seeds, some
 
 MEMORY = ["H W C N", "C H W N", "part of a batch"]
 
@@ -261,13 +260,7 @@ def test_same_bits_for_every_number_of_threads(norm):
     x = pictures((96, 16, 16, 16), np.float32, on_grid=False)
     net = block(16, 32, 3, norm, "relu", pool=False, on_grid=False, padding=1).to(np.float32)
     assert len(make_plan((16, 16, 16), (32, 16, 3, 3), (1, 1), (1, 1), 4, 96).bands) > 2
-    found = []
-    for n in (1, 2, 3):
-        with support.threads(n):
-            found.append(run(mg.compile(copy.deepcopy(net)), x)[0])
-    for name, expected in found[0].items():
-        for other in found[1:]:
-            np.testing.assert_array_equal(other[name], expected, err_msg=name)
+    support.same_bits_for_every_number_of_threads(net, x)
 
 
 def test_a_change_of_the_result_is_noticed():

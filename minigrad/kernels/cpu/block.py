@@ -35,7 +35,7 @@ from minigrad.kernels.cpu.memory import empty
 from minigrad.kernels.cpu.statistics import Moments, merge, row_moments, row_products, row_sums
 from minigrad.kernels.cpu.threads import add_in_order, run_shards
 
-__all__ = ["Normalisation", "Saved", "backward", "forward"]
+__all__ = ["Normalisation", "Saved", "backward", "batch_statistics", "forward"]
 
 
 @dataclass
@@ -90,11 +90,20 @@ def forward(
     if norm is None:
         _forward(saved, bias, y, keep)
     else:
-        mean, var = _forward_through_norm(saved, norm, y)
-        if bias is not None:
-            mean = mean + bias  # batch norm takes the bias away again; only the running mean sees it
-        mean, var = mean.astype(x.dtype), var.astype(x.dtype)
+        mean, var = batch_statistics(*_forward_through_norm(saved, norm, y), bias, x.dtype)
     return y.transpose(3, 0, 1, 2), saved if keep else None, mean, var
+
+
+def batch_statistics(
+    mean: np.ndarray, var: np.ndarray, bias: np.ndarray | None, dtype: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """mean and var (O,) of the convolution without its bias -> those of the layer, as the running statistics see them.
+
+    Batch norm takes the bias away again, so only the running mean needs it.
+    """
+    if bias is not None:
+        mean = mean + bias
+    return mean.astype(dtype), var.astype(dtype)
 
 
 def _forward(saved: Saved, bias: np.ndarray | None, y: np.ndarray, keep: bool) -> None:

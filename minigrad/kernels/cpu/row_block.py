@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.kernels.cpu.activation import activate, scale_by_derivative
-from minigrad.kernels.cpu.block import Normalisation
+from minigrad.kernels.cpu.block import Normalisation, batch_statistics
 from minigrad.kernels.cpu.memory import empty
 from minigrad.kernels.cpu.rows import (
     Plan,
@@ -81,10 +81,7 @@ def forward(
     if norm is None:
         _forward(saved, bias, y)
     else:
-        mean, var = _forward_through_norm(saved, norm, y)
-        if bias is not None:
-            mean = mean + bias  # batch norm takes the bias away again; only the running mean sees it
-        mean, var = mean.astype(x.dtype), var.astype(x.dtype)
+        mean, var = batch_statistics(*_forward_through_norm(saved, norm, y), bias, x.dtype)
     return y.transpose(3, 2, 0, 1), saved if keep else None, mean, var
 
 

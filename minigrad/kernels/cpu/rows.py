@@ -235,9 +235,8 @@ def _product_size(O: int, column: int, L: int, n: int) -> tuple[int, int]:
         if columns >= n:
             return places, n
         if columns >= COLUMNS_LEAST:
-            return places, 1 << (
-                columns.bit_length() - 1
-            )  # a power of two: most batches are a multiple of it
+            # A power of two: most batches are a multiple of it
+            return places, 1 << (columns.bit_length() - 1)
     return L * column, n
 
 
